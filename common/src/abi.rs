@@ -1,0 +1,228 @@
+//! What crosses the boundary between kernel and host besides flows: table values, names, sizes.
+
+use crate::flow::Timeouts;
+use crate::wire::Mac;
+
+/// Version of every layout in this crate. It names the folder of the pins, so that a daemon never
+/// reads tables of another shape.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// Names of programs, tables and globals in the object.
+pub mod names {
+    /// The XDP program.
+    pub const PROGRAM: &str = "forebay";
+    /// A program that tells jiffies and the boot clock in one breath.
+    pub const CLOCKS_PROGRAM: &str = "clocks";
+    /// `[u64; 2]`: jiffies, boot clock in ns.
+    pub const CLOCKS: &str = "CLOCKS";
+    /// One [`super::Settings`].
+    pub const SETTINGS: &str = "SETTINGS";
+    /// `FlowKey<V4>` to `Flow<V4>`.
+    pub const FLOWS4: &str = "FLOWS4";
+    /// `FlowKey<V6>` to `Flow<V6>`.
+    pub const FLOWS6: &str = "FLOWS6";
+    /// `V4` to [`super::Owner`].
+    pub const ADDRESSES4: &str = "ADDRESSES4";
+    /// `V6` to [`super::Owner`].
+    pub const ADDRESSES6: &str = "ADDRESSES6";
+    /// [`crate::balance::filter`] over both address tables.
+    pub const ADDRESS_FILTER: &str = "ADDRESS_FILTER";
+    /// [`super::RuleKey`] to [`super::Rule`].
+    pub const RULES: &str = "RULES";
+    /// Ring id to an array of backend ids.
+    pub const RINGS: &str = "RINGS";
+    /// Backend id to `Backend<V4>`.
+    pub const BACKENDS4: &str = "BACKENDS4";
+    /// Backend id to `Backend<V6>`.
+    pub const BACKENDS6: &str = "BACKENDS6";
+    /// Prefixes of the virtual network, IPv4.
+    pub const VIRTUAL_NETWORK4: &str = "VIRTUAL_NETWORK4";
+    /// Prefixes of the virtual network, IPv6.
+    pub const VIRTUAL_NETWORK6: &str = "VIRTUAL_NETWORK6";
+    /// Slot to [`super::Interface`].
+    pub const INTERFACES: &str = "INTERFACES";
+    /// Interface number to slot.
+    pub const INTERFACE_SLOTS: &str = "INTERFACE_SLOTS";
+    /// Slot to device, for redirects.
+    pub const TX_PORTS: &str = "TX_PORTS";
+    /// Packets by [`crate::reason::Reason`].
+    pub const REASONS: &str = "REASONS";
+    /// Rule id to [`super::RuleCounters`].
+    pub const RULE_COUNTERS: &str = "RULE_COUNTERS";
+    /// Read-only global: the clock is `Settings::test_now`, and entropy is fixed.
+    pub const DETERMINISTIC: &str = "DETERMINISTIC";
+}
+
+/// Slots of a ring; a prime (Maglev, NSDI 2016, section 5.3: above 100 x members).
+pub const RING_SIZE: u32 = 65_537;
+/// Rings at once; id 0 is "none".
+pub const MAX_RINGS: u32 = 16_384;
+/// Backends a family; id 0 is "none".
+pub const MAX_BACKENDS: u32 = 65_536;
+/// Rules; id 0 is "none".
+pub const MAX_RULES: u32 = 65_536;
+/// Attached interfaces; slot 0 is "none".
+pub const MAX_INTERFACES: u32 = 64;
+/// Frontends and instances a family.
+pub const MAX_ADDRESSES: u32 = 131_072;
+/// Prefixes of the virtual network a family.
+pub const MAX_VIRTUAL_NETWORKS: u32 = 1_024;
+
+/// What an address is to this node.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Owner {
+    /// Set of the constants below.
+    pub roles: u32,
+    /// Id of the frontend address; names it in [`RuleKey`].
+    pub id: u32,
+    /// Interface slots (bit = slot) on whose link the address lies: ARP and NDP are answered there.
+    pub on_link: u64,
+}
+
+impl Owner {
+    /// A frontend's address.
+    pub const FRONTEND: u32 = 1;
+    /// An instance's private address.
+    pub const INSTANCE: u32 = 2;
+}
+
+/// What a rule is found by.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct RuleKey {
+    /// [`Owner::id`] of the frontend address.
+    pub frontend: u32,
+    /// Destination port, host byte order, and above it the protocol number.
+    pub port_protocol: u32,
+}
+
+impl RuleKey {
+    /// The key for a port (host byte order) of a frontend address.
+    #[inline(always)]
+    pub const fn new(frontend: u32, protocol: u8, port: u16) -> Self {
+        Self {
+            frontend,
+            port_protocol: (protocol as u32) << 16 | port as u32,
+        }
+    }
+
+    /// Protocol number.
+    pub const fn protocol(self) -> u8 {
+        (self.port_protocol >> 16) as u8
+    }
+
+    /// Port, host byte order.
+    pub const fn port(self) -> u16 {
+        self.port_protocol as u16
+    }
+}
+
+/// A load-balancing rule on one frontend address and port.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rule {
+    /// Id of the rule, not 0; the same for both families.
+    pub id: u32,
+    /// Id of its ring; 0: no member takes new flows.
+    pub ring: u32,
+    /// Idle timeout of its established flows, jiffies.
+    pub idle_timeout: u32,
+    /// Added to the frontend port to get the backend port, modulo 65,536.
+    pub port_offset: u16,
+    /// [`crate::balance::Distribution`].
+    pub distribution: u8,
+    /// Set of the constants below.
+    pub flags: u8,
+}
+
+impl Rule {
+    /// RST to both sides when an established flow idles out.
+    pub const TCP_RESET: u8 = 1;
+}
+
+/// A member's address.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Backend<A> {
+    /// Private address; all zero: unset.
+    pub address: A,
+}
+
+/// An interface that the program is attached to.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Interface {
+    /// Its number; 0: unset.
+    pub ifindex: u32,
+    /// Its MTU, bytes.
+    pub mtu: u32,
+    /// First four octets of its MAC address.
+    pub mac_head: u32,
+    /// Last two octets of its MAC address.
+    pub mac_tail: u16,
+    /// Unused.
+    pub padding: u16,
+}
+
+impl Interface {
+    /// Its MAC address.
+    #[inline(always)]
+    pub const fn mac(&self) -> Mac {
+        Mac {
+            head: self.mac_head,
+            tail: self.mac_tail,
+        }
+    }
+}
+
+/// Counters of a rule, a CPU.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RuleCounters {
+    /// Flows begun.
+    pub new_flows: u64,
+    /// Packets towards instances.
+    pub packets_to_instance: u64,
+    /// Bytes towards instances, IP header and payload.
+    pub bytes_to_instance: u64,
+    /// Packets from instances.
+    pub packets_from_instance: u64,
+    /// Bytes from instances, IP header and payload.
+    pub bytes_from_instance: u64,
+}
+
+/// What every packet may need and every reload may change. Each word stands for itself, so a reader
+/// that meets a half-written update sees a mix of two valid values.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// [`LAYOUT_VERSION`]; 0: not configured yet.
+    pub layout: u32,
+    /// Set of the constants below.
+    pub flags: u32,
+    /// Key of the flow hash.
+    pub hash_key: [u64; 2],
+    /// Shared timeouts.
+    pub timeouts: Timeouts,
+    /// Next hops looked up before this time (low word of jiffies) are looked up again.
+    pub hops_valid_from: u32,
+    /// Next hops are looked up again after this many jiffies.
+    pub hop_lifetime: u32,
+    /// Jiffies after which no CPU can still be using an entry that it found before it was over.
+    pub grace: u32,
+    /// The time, when the object was loaded for tests.
+    pub test_now: u64,
+}
+
+impl Settings {
+    /// Outsiders may address instances directly.
+    pub const ALLOW_DIRECT: u32 = 1;
+}
+
+const _: () = assert!(size_of::<Owner>() == 16);
+const _: () = assert!(size_of::<RuleKey>() == 8);
+const _: () = assert!(size_of::<Rule>() == 16);
+const _: () = assert!(size_of::<Interface>() == 16);
+const _: () = assert!(size_of::<RuleCounters>() == 40);
+const _: () = assert!(size_of::<Settings>() == 64);

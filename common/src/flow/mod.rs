@@ -1,0 +1,9 @@
+//! One tracked connection: its keys, its entry, its state and its end.
+
+mod entry;
+mod expiry;
+mod state;
+
+pub use entry::{Flow, FlowKey, FlowRef, Hop};
+pub use expiry::{Timeouts, is_over, lifetime};
+pub use state::{Direction, FlowKind, FlowState, Seen, marks, state_of};

@@ -1,0 +1,257 @@
+//! Tables in memory: what `explain` and the tests run the packet path over.
+
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::collections::{BTreeMap, HashMap};
+use std::ptr::NonNull;
+
+use crate::abi::{Backend, Interface, Owner, Rule, RuleCounters, RuleKey, Settings};
+use crate::balance::filter;
+use crate::family::{Family, V4, V6};
+use crate::flow::{Direction, Flow, FlowKey, FlowRef};
+use crate::reason::Reason;
+use crate::tables::{InsertError, Route, Scratch, Shared, Tables};
+
+type Entry<A> = Box<UnsafeCell<Flow<A>>>;
+
+/// Tables of one family.
+pub struct FamilyModel<A> {
+    flows: RefCell<BTreeMap<FlowKey<A>, Entry<A>>>,
+    // References to removed entries stay valid, as they do in the kernel.
+    removed: RefCell<Vec<Entry<A>>>,
+    scratch: UnsafeCell<Scratch<A>>,
+    /// How many entries fit.
+    pub capacity: usize,
+    /// What addresses are.
+    pub addresses: HashMap<A, Owner>,
+    /// Members by id.
+    pub backends: HashMap<u32, Backend<A>>,
+    /// Prefixes of the virtual network: address and length.
+    pub virtual_network: Vec<(A, u32)>,
+    /// Routes: prefix, length, answer. The longest prefix counts.
+    pub routes: Vec<(A, u32, Route)>,
+}
+
+impl<A: Default> Default for FamilyModel<A> {
+    fn default() -> Self {
+        Self {
+            flows: RefCell::default(),
+            removed: RefCell::default(),
+            scratch: UnsafeCell::default(),
+            capacity: usize::MAX,
+            addresses: HashMap::new(),
+            backends: HashMap::new(),
+            virtual_network: Vec::new(),
+            routes: Vec::new(),
+        }
+    }
+}
+
+impl<A: Family + Ord> FamilyModel<A> {
+    /// A copy of all entries, by key.
+    pub fn flows(&self) -> BTreeMap<FlowKey<A>, Flow<A>> {
+        // SAFETY: single-threaded, and no `&Flow` is ever handed out.
+        self.flows
+            .borrow()
+            .iter()
+            .map(|(key, entry)| (*key, unsafe { *entry.get() }))
+            .collect()
+    }
+
+    /// Puts an entry in, over one that is there.
+    pub fn put_flow(&self, key: FlowKey<A>, flow: Flow<A>) {
+        let old = self
+            .flows
+            .borrow_mut()
+            .insert(key, Box::new(UnsafeCell::new(flow)));
+        self.removed.borrow_mut().extend(old);
+    }
+}
+
+/// Tables in memory.
+#[derive(Default)]
+pub struct ModelTables {
+    /// IPv4.
+    pub v4: FamilyModel<V4>,
+    /// IPv6.
+    pub v6: FamilyModel<V6>,
+    /// Settings.
+    pub settings: Option<Settings>,
+    /// The time, jiffies.
+    pub now: u64,
+    /// Rules.
+    pub rules: HashMap<RuleKey, Rule>,
+    /// Rings by id.
+    pub rings: HashMap<u32, Vec<u32>>,
+    /// Interfaces by slot.
+    pub interfaces: HashMap<u32, Interface>,
+    /// Packets by reason.
+    pub reasons: RefCell<BTreeMap<Reason, u64>>,
+    /// Counters by rule id.
+    pub rule_counters: RefCell<BTreeMap<u32, RuleCounters>>,
+    filter: Cell<Option<Box<[u64; filter::WORDS as usize]>>>,
+}
+
+impl ModelTables {
+    fn count_for_rule(&self, rule: u32, change: impl FnOnce(&mut RuleCounters)) {
+        change(self.rule_counters.borrow_mut().entry(rule).or_default());
+    }
+}
+
+impl Shared for ModelTables {
+    fn settings(&self) -> Option<&Settings> {
+        self.settings.as_ref()
+    }
+
+    fn now(&self) -> u64 {
+        self.now
+    }
+
+    fn rule(&self, key: &RuleKey) -> Option<&Rule> {
+        self.rules.get(key)
+    }
+
+    fn ring_slot(&self, ring: u32, slot: u32) -> Option<u32> {
+        self.rings.get(&ring)?.get(slot as usize).copied()
+    }
+
+    fn interface(&self, slot: u32) -> Option<&Interface> {
+        self.interfaces.get(&slot)
+    }
+
+    fn interface_slot(&self, ifindex: u32) -> Option<u32> {
+        self.interfaces
+            .iter()
+            .find(|(_, interface)| interface.ifindex == ifindex)
+            .map(|(slot, _)| *slot)
+    }
+
+    fn address_filter(&self, word: u32) -> u64 {
+        let bits = self.filter.take().unwrap_or_else(|| {
+            let mut bits = Box::new([0; filter::WORDS as usize]);
+            let v4 = self.v4.addresses.keys().map(|a| filter::bit(*a));
+            let v6 = self.v6.addresses.keys().map(|a| filter::bit(*a));
+            for (word, mask) in v4.chain(v6) {
+                bits[word as usize] |= mask;
+            }
+            bits
+        });
+        let found = bits[word as usize];
+        self.filter.set(Some(bits));
+        found
+    }
+
+    fn count(&self, reason: Reason) {
+        *self.reasons.borrow_mut().entry(reason).or_default() += 1;
+    }
+
+    fn count_rule(&self, rule: u32, direction: Direction, bytes: u32) {
+        self.count_for_rule(rule, |counters| match direction {
+            Direction::ToInstance => {
+                counters.packets_to_instance += 1;
+                counters.bytes_to_instance += u64::from(bytes);
+            }
+            Direction::FromInstance => {
+                counters.packets_from_instance += 1;
+                counters.bytes_from_instance += u64::from(bytes);
+            }
+        });
+    }
+
+    fn count_new_flow(&self, rule: u32) {
+        self.count_for_rule(rule, |counters| counters.new_flows += 1);
+    }
+}
+
+/// The families that [`ModelTables`] has.
+pub trait ModelFamily: Family + Ord + std::hash::Hash {
+    /// This family's part.
+    fn of(tables: &ModelTables) -> &FamilyModel<Self>;
+    /// Whether `self` lies in a prefix.
+    fn is_in(self, prefix: Self, length: u32) -> bool;
+}
+
+impl ModelFamily for V4 {
+    fn of(tables: &ModelTables) -> &FamilyModel<Self> {
+        &tables.v4
+    }
+
+    fn is_in(self, prefix: Self, length: u32) -> bool {
+        let difference = u32::from_be(self.0 ^ prefix.0);
+        difference.leading_zeros() >= length
+    }
+}
+
+impl ModelFamily for V6 {
+    fn of(tables: &ModelTables) -> &FamilyModel<Self> {
+        &tables.v6
+    }
+
+    fn is_in(self, prefix: Self, length: u32) -> bool {
+        let word = |n: usize| u128::from(u64::from_be(self.0[n] ^ prefix.0[n]));
+        (word(0) << 64 | word(1)).leading_zeros() >= length
+    }
+}
+
+impl<A: ModelFamily> Tables<A> for ModelTables {
+    fn flow(&self, key: &FlowKey<A>) -> Option<FlowRef<'_, A>> {
+        let flows = A::of(self).flows.borrow();
+        let entry = NonNull::new(flows.get(key)?.get())?;
+        // SAFETY: entries are boxed and outlive `self` borrows even when removed (see `removed`).
+        Some(unsafe { FlowRef::new(entry) })
+    }
+
+    fn insert(&self, key: &FlowKey<A>, flow: &Flow<A>) -> Result<(), InsertError> {
+        let model = A::of(self);
+        let mut flows = model.flows.borrow_mut();
+        if flows.contains_key(key) {
+            return Err(InsertError::Taken);
+        }
+        if flows.len() >= model.capacity {
+            return Err(InsertError::Full);
+        }
+        flows.insert(*key, Box::new(UnsafeCell::new(*flow)));
+        Ok(())
+    }
+
+    fn remove(&self, key: &FlowKey<A>) {
+        let model = A::of(self);
+        let old = model.flows.borrow_mut().remove(key);
+        model.removed.borrow_mut().extend(old);
+    }
+
+    fn owner(&self, address: A) -> Option<&Owner> {
+        A::of(self).addresses.get(&address)
+    }
+
+    fn backend(&self, id: u32) -> Option<&Backend<A>> {
+        A::of(self).backends.get(&id)
+    }
+
+    fn in_virtual_network(&self, address: A) -> bool {
+        A::of(self)
+            .virtual_network
+            .iter()
+            .any(|(prefix, length)| address.is_in(*prefix, *length))
+    }
+
+    unsafe fn scratch(&self) -> Option<&mut Scratch<A>> {
+        // SAFETY: exclusive by the contract of this function.
+        Some(unsafe { &mut *A::of(self).scratch.get() })
+    }
+
+    fn route(&self, key: &FlowKey<A>, length: u32, _ingress_ifindex: u32) -> Route {
+        let routes = A::of(self).routes.iter();
+        let best = routes
+            .filter(|(prefix, bits, _)| key.destination.is_in(*prefix, *bits))
+            .max_by_key(|(_, bits, _)| *bits);
+        match best {
+            Some((_, _, Route::Hop(hop))) => match self.interfaces.get(&u32::from(hop.slot)) {
+                Some(interface) if length <= interface.mtu => Route::Hop(*hop),
+                Some(_) => Route::TooBig,
+                None => Route::Kernel,
+            },
+            Some((_, _, other)) => *other,
+            None => Route::None,
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! A packet without a flow: whose is it, may it open one, and with which member?
+
+use super::claim::Claim;
+use super::may_be_ours;
+use crate::abi::{Owner, RuleKey, Settings};
+use crate::balance::{flow_hash, slot_of};
+use crate::family::Family;
+use crate::flow::{FlowKey, Seen};
+use crate::reason::Reason;
+use crate::tables::{Route, Tables};
+use crate::wire::{TCP, tcp_flags};
+
+/// Ring slots that are looked at, after the first, for a member towards which the reply tuple is free.
+const ALTERNATIVES: u32 = 4;
+
+/// Opens a flow for a packet to a frontend.
+///
+/// `#[inline(never)]`: the known-flow path must not pay for its stack and registers.
+///
+/// # Errors
+/// The verdict of a packet that opens none, most often because it is not for a frontend.
+#[inline(never)]
+pub(super) fn first_packet<A: Family, T: Tables<A>>(
+    tables: &T,
+    key: &FlowKey<A>,
+    ingress: u32,
+    flags_hops: u32,
+) -> Result<(), Reason> {
+    match tables.owner(key.destination) {
+        Some(owner) if owner.roles & Owner::FRONTEND != 0 => {
+            if flags_hops & 0xff <= 1 {
+                return Err(Reason::HopsExceeded);
+            }
+            open(tables, key, owner.id, (flags_hops >> 8) as u8)
+        }
+        _ => Err(not_for_a_frontend(tables, key, ingress)),
+    }
+}
+
+/// Judges a packet that can belong to no flow: `reason` is why.
+///
+/// `#[inline(never)]`: off the known-flow path.
+#[inline(never)]
+pub(super) fn without_flow<A: Family, T: Tables<A>>(
+    tables: &T,
+    key: &FlowKey<A>,
+    ingress: u32,
+    reason: Reason,
+) -> Reason {
+    if !may_be_ours(tables, key.source) && !may_be_ours(tables, key.destination) {
+        return Reason::NotOurs;
+    }
+    match tables.owner(key.destination) {
+        Some(owner) if owner.roles & Owner::FRONTEND != 0 => reason,
+        _ => not_for_a_frontend(tables, key, ingress),
+    }
+}
+
+/// Fails closed: what an instance sends to the outside does not leave untranslated, and outsiders do
+/// not reach an instance's private address.
+///
+/// `#[inline(never)]`: its route lookup needs stack that opening a flow has no room for.
+#[inline(never)]
+fn not_for_a_frontend<A: Family, T: Tables<A>>(
+    tables: &T,
+    key: &FlowKey<A>,
+    ingress: u32,
+) -> Reason {
+    let is_instance =
+        |owner: Option<&Owner>| owner.is_some_and(|owner| owner.roles & Owner::INSTANCE != 0);
+    let to_instance = is_instance(tables.owner(key.destination));
+    if is_instance(tables.owner(key.source)) {
+        let stays_inside = to_instance
+            || !key.destination.is_global_unicast()
+            || tables.in_virtual_network(key.destination)
+            || matches!(tables.route(key, 0, ingress), Route::Local);
+        return if stays_inside {
+            Reason::InstanceLocal
+        } else {
+            Reason::NoOutbound
+        };
+    }
+    if to_instance {
+        let direct = tables
+            .settings()
+            .is_some_and(|settings| settings.flags & Settings::ALLOW_DIRECT != 0);
+        let allowed = direct || tables.in_virtual_network(key.source);
+        return if allowed {
+            Reason::DirectAllowed
+        } else {
+            Reason::DirectToInstance
+        };
+    }
+    Reason::NotOurs
+}
+
+#[inline(always)]
+fn open<A: Family, T: Tables<A>>(
+    tables: &T,
+    key: &FlowKey<A>,
+    frontend: u32,
+    flags: u8,
+) -> Result<(), Reason> {
+    let settings = tables.settings().ok_or(Reason::NotConfigured)?;
+    let rule_key = RuleKey::new(frontend, key.protocol as u8, key.destination_port());
+    let rule = tables.rule(&rule_key).ok_or(Reason::NoRule)?;
+    if key.protocol == u32::from(TCP) && flags & tcp_flags::RST != 0 {
+        return Err(Reason::NoFlow);
+    }
+    // SAFETY: the only place that takes the scratch space, once a packet.
+    let scratch = unsafe { tables.scratch() }.ok_or(Reason::NotConfigured)?;
+    let hash = hash(settings, key, rule.distribution);
+    let port = key.destination_port().wrapping_add(rule.port_offset);
+    let claim = Claim {
+        rule,
+        settings,
+        now: tables.now(),
+        events: Seen::of(key.protocol, flags),
+    };
+    scratch.reply = FlowKey {
+        source: member(tables, rule.ring, hash, 0)?,
+        destination: key.source,
+        ports: FlowKey::<A>::ports_word(port, key.source_port()),
+        protocol: key.protocol,
+    };
+    match claim.take(tables, key, scratch) {
+        Err(Reason::ReplyTupleTaken) => {}
+        outcome => return outcome,
+    }
+    let mut attempt = 1;
+    while attempt <= ALTERNATIVES {
+        scratch.reply.source = member(tables, rule.ring, hash, attempt)?;
+        if tables.flow(&scratch.reply).is_none() {
+            return claim.take(tables, key, scratch);
+        }
+        attempt += 1;
+    }
+    Err(Reason::ReplyTupleTaken)
+}
+
+/// `#[inline(never)]`: its state fills every register.
+#[inline(never)]
+fn hash<A: Family>(settings: &Settings, key: &FlowKey<A>, distribution: u8) -> u64 {
+    flow_hash(settings.hash_key, key, distribution)
+}
+
+/// Address of the member in a ring slot.
+#[inline(always)]
+fn member<A: Family, T: Tables<A>>(
+    tables: &T,
+    ring: u32,
+    hash: u64,
+    attempt: u32,
+) -> Result<A, Reason> {
+    let id = tables.ring_slot(ring, slot_of(hash, attempt)).unwrap_or(0);
+    if id == 0 {
+        return Err(Reason::NoBackend);
+    }
+    Ok(tables.backend(id).ok_or(Reason::NoBackend)?.address)
+}

@@ -1,0 +1,245 @@
+//! A packet of a known flow: next hop, rewrite, state, counters.
+
+use super::{Exit, Verdict};
+use crate::abi::Settings;
+use crate::family::Family;
+use crate::flow::{Direction, FlowKey, FlowKind, FlowRef, Seen};
+use crate::reason::Reason;
+use crate::tables::{Route, Tables};
+use crate::wire::{Ethernet, Frame, IpHeader, LinkLayer, Packet, Transport, tcp_flags};
+
+/// How far beyond what its receiver has acknowledged a RST may lie and still be believed, bytes.
+const RESET_WINDOW: u32 = 1 << 22;
+
+/// How a hop lookup ended, as a word that fits a register.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+enum Resolved {
+    Hop,
+    Kernel,
+    TooBig,
+    None,
+}
+
+/// Translates a packet and says where it goes.
+#[inline(always)]
+pub(super) fn forward<A: Family, F: Frame, T: Tables<A>>(
+    frame: &F,
+    tables: &T,
+    link: LinkLayer,
+    packet: &Packet<'_, A>,
+    key: &FlowKey<A>,
+    flow: FlowRef<'_, A>,
+    settings: &Settings,
+    now: u64,
+) -> Result<Verdict, Reason> {
+    let ingress = frame.ingress_ifindex();
+    if packet.ip.hops() <= 1 {
+        return Err(Reason::HopsExceeded);
+    }
+    if hop_is_stale(flow, settings, now) {
+        match resolve(
+            tables,
+            flow,
+            key.protocol << 16 | packet.length,
+            ingress,
+            now,
+        ) {
+            Resolved::Hop => {}
+            Resolved::Kernel => {
+                account(tables, packet, key.protocol, flow, now);
+                let changed = change_addresses(packet, key, flow);
+                packet.ip.repair(changed);
+                return Ok(Verdict {
+                    reason: Reason::ForwardedByKernel,
+                    exit: Exit::Pass,
+                });
+            }
+            Resolved::TooBig => return Err(Reason::TooBig),
+            Resolved::None => return Err(Reason::NoRoute),
+        }
+    }
+    let hop = flow.hop();
+    let out = tables
+        .interface(u32::from(hop.slot))
+        .ok_or(Reason::NoRoute)?;
+    if packet.length > out.mtu {
+        return Err(Reason::TooBig);
+    }
+    let turns = out.ifindex == ingress;
+    if link.is_tagged() && !turns {
+        return Err(Reason::VlanCrossing);
+    }
+    let ethernet = frame.at::<Ethernet>(0).ok_or(Reason::Runt)?;
+    account(tables, packet, key.protocol, flow, now);
+    let changed = change_addresses(packet, key, flow);
+    packet.ip.spend_hop(changed);
+    ethernet.destination.set(hop.mac);
+    ethernet.source.set(out.mac());
+    let exit = if turns {
+        Exit::Transmit
+    } else {
+        Exit::Redirect(u32::from(hop.slot))
+    };
+    Ok(Verdict {
+        reason: Reason::Forwarded,
+        exit,
+    })
+}
+
+#[inline(always)]
+fn hop_is_stale<A: Family>(flow: FlowRef<'_, A>, settings: &Settings, now: u64) -> bool {
+    let stamp = flow.hop_stamp();
+    let age = (now as u32).wrapping_sub(stamp);
+    let since_change = stamp.wrapping_sub(settings.hops_valid_from) as i32;
+    flow.hop_slot() == 0 || age > settings.hop_lifetime || since_change < 0
+}
+
+/// Asks the host's routing for the next hop of a flow and keeps it.
+///
+/// `#[inline(never)]`: the kernel's lookup needs 64 bytes of stack, the key up to 40 more.
+#[inline(never)]
+fn resolve<A: Family, T: Tables<A>>(
+    tables: &T,
+    flow: FlowRef<'_, A>,
+    protocol_length: u32,
+    ingress: u32,
+    now: u64,
+) -> Resolved {
+    let key = FlowKey {
+        source: flow.source(),
+        destination: flow.destination(),
+        ports: flow.ports(),
+        protocol: protocol_length >> 16,
+    };
+    match tables.route(&key, protocol_length & 0xffff, ingress) {
+        Route::Hop(hop) => {
+            flow.set_hop(hop, now as u32);
+            Resolved::Hop
+        }
+        Route::Local | Route::Kernel => Resolved::Kernel,
+        Route::TooBig => Resolved::TooBig,
+        Route::None => Resolved::None,
+    }
+}
+
+/// Puts the flow's addresses and ports into the packet; returns the one's complement difference of
+/// the addresses, which the IP header's checksum still has to take in.
+#[inline(always)]
+fn change_addresses<A: Family>(
+    packet: &Packet<'_, A>,
+    key: &FlowKey<A>,
+    flow: FlowRef<'_, A>,
+) -> u64 {
+    let (source, destination) = (flow.source(), flow.destination());
+    let changed = key.source.sum_complement()
+        + key.destination.sum_complement()
+        + source.sum()
+        + destination.sum();
+    packet.ip.set_addresses(source, destination);
+    packet.transport.set_ports(flow.ports(), changed);
+    changed
+}
+
+/// State, time and counters of a packet that is about to leave.
+#[inline(always)]
+fn account<A: Family, T: Tables<A>>(
+    tables: &T,
+    packet: &Packet<'_, A>,
+    protocol: u32,
+    flow: FlowRef<'_, A>,
+    now: u64,
+) {
+    let direction = FlowKind::direction(flow.kind());
+    let flags = packet.transport.tcp_flags();
+    let events = Seen::of(protocol, flags);
+    let seen = match direction {
+        Direction::ToInstance => flow.seen_to_instance(),
+        Direction::FromInstance => flow.seen_from_instance(),
+    };
+    if events.0 & !seen != 0 {
+        let sequence = match packet.transport {
+            Transport::Tcp(tcp) => u32::from_be(tcp.sequence.get()),
+            Transport::Udp(_) => 0,
+        };
+        record(
+            tables,
+            flow,
+            protocol << 8 | u32::from(events.0),
+            sequence,
+            now,
+        );
+    }
+    if !flow.state(protocol).has_ended() && flow.last_seen() != now {
+        flow.set_last_seen(now);
+    }
+    if let Transport::Tcp(tcp) = packet.transport
+        && flags & tcp_flags::ACK != 0
+    {
+        flow.set_last_ack(tcp.acknowledgement.get());
+    }
+    flow.count(packet.length);
+    tables.count_rule(flow.rule(), direction, packet.length);
+}
+
+/// Writes new events to both directions of a flow, and the time of its end when they end it.
+///
+/// `#[inline(never)]`: few packets bring news, and the other direction's key needs stack.
+#[inline(never)]
+fn record<A: Family, T: Tables<A>>(
+    tables: &T,
+    flow: FlowRef<'_, A>,
+    protocol_events: u32,
+    sequence: u32,
+    now: u64,
+) {
+    let protocol = protocol_events >> 8;
+    let mut events = Seen(protocol_events as u8);
+    let direction = FlowKind::direction(flow.kind());
+    let other = tables.flow(&flow.reply_key(protocol));
+    if events.any(Seen::RST)
+        && let Some(other) = other
+        && !reset_is_believable(other, direction, sequence)
+    {
+        events = Seen(events.0 & !Seen::RST.0);
+    }
+    let had_ended = flow.state(protocol).has_ended();
+    add_events(flow, direction, events);
+    let ends = flow.state(protocol).has_ended() && !had_ended;
+    if ends {
+        flow.set_last_seen(now);
+    }
+    if let Some(other) = other {
+        add_events(other, direction, events);
+        if ends {
+            other.set_last_seen(now);
+        }
+    }
+}
+
+/// Whether the receiver of a RST would accept it: its sequence number follows what the receiver last
+/// acknowledged (RFC 5961 section 3.2, with room for data in flight). `other` is the entry of the
+/// receiver's own packets.
+#[inline(always)]
+fn reset_is_believable<A: Family>(
+    other: FlowRef<'_, A>,
+    direction: Direction,
+    sequence: u32,
+) -> bool {
+    let receiver = match direction {
+        Direction::ToInstance => Seen(other.seen_from_instance()),
+        Direction::FromInstance => Seen(other.seen_to_instance()),
+    };
+    let acknowledged = u32::from_be(other.last_ack());
+    !receiver.any(Seen::ACK) || sequence.wrapping_sub(acknowledged) <= RESET_WINDOW
+}
+
+#[inline(always)]
+fn add_events<A: Family>(flow: FlowRef<'_, A>, direction: Direction, events: Seen) {
+    match direction {
+        Direction::ToInstance => flow.set_seen_to_instance(flow.seen_to_instance() | events.0),
+        Direction::FromInstance => {
+            flow.set_seen_from_instance(flow.seen_from_instance() | events.0)
+        }
+    }
+}

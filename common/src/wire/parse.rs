@@ -1,0 +1,189 @@
+//! Frame to facts: which addresses, protocol and ports a packet has, or why it has none for us.
+
+use super::headers::{Ethernet, IpHeader, Ipv4Header, Ipv6Header, TCP, Tcp, UDP, Udp, VlanTag};
+use super::{Frame, checksum};
+use crate::family::{Family, V4, V6};
+use crate::flow::FlowKey;
+use crate::reason::Reason;
+
+/// Bytes of an Ethernet header.
+const ETHERNET: usize = size_of::<Ethernet>();
+/// Bytes of a VLAN tag.
+const TAG: usize = size_of::<VlanTag>();
+/// IEEE 802.1Q and 802.1ad tag types, host byte order.
+const TAG_TYPES: [u16; 2] = [0x8100, 0x88a8];
+
+/// What lies around the payload of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkLayer {
+    /// Type of the payload, host byte order.
+    pub ethertype: u16,
+    /// Where the payload begins, bytes from the start of the frame.
+    pub offset: usize,
+}
+
+impl LinkLayer {
+    /// Whether the frame carries VLAN tags.
+    #[inline(always)]
+    pub fn is_tagged(&self) -> bool {
+        self.offset != ETHERNET
+    }
+}
+
+#[inline(always)]
+fn is_tag(ethertype: u16) -> bool {
+    ethertype == TAG_TYPES[0] || ethertype == TAG_TYPES[1]
+}
+
+/// Reads the Ethernet header and up to two VLAN tags.
+#[inline(always)]
+pub fn link_layer<F: Frame>(frame: &F) -> Result<LinkLayer, Reason> {
+    let ethernet = frame.at::<Ethernet>(0).ok_or(Reason::Runt)?;
+    let mut link = LinkLayer {
+        ethertype: ethernet.ethertype.host(),
+        offset: ETHERNET,
+    };
+    if is_tag(link.ethertype) {
+        let tag = frame.at::<VlanTag>(ETHERNET).ok_or(Reason::Runt)?;
+        link = LinkLayer {
+            ethertype: tag.ethertype.host(),
+            offset: ETHERNET + TAG,
+        };
+        if is_tag(link.ethertype) {
+            let tag = frame.at::<VlanTag>(ETHERNET + TAG).ok_or(Reason::Runt)?;
+            link = LinkLayer {
+                ethertype: tag.ethertype.host(),
+                offset: ETHERNET + 2 * TAG,
+            };
+        }
+    }
+    Ok(link)
+}
+
+/// The header above IP of a packet that can belong to a flow.
+pub enum Transport<'f> {
+    /// TCP
+    Tcp(&'f Tcp),
+    /// UDP
+    Udp(&'f Udp),
+}
+
+impl Transport<'_> {
+    /// TCP flags; zero for UDP.
+    #[inline(always)]
+    pub fn tcp_flags(&self) -> u8 {
+        match self {
+            Self::Tcp(tcp) => tcp.flags.get(),
+            Self::Udp(_) => 0,
+        }
+    }
+
+    /// Replaces the ports and repairs the checksum; `changed` is the one's complement difference of
+    /// the addresses.
+    #[inline(always)]
+    pub fn set_ports(&self, ports: u32, changed: u64) {
+        match self {
+            Self::Tcp(tcp) => {
+                let changed = changed + u64::from(!tcp.ports.get()) + u64::from(ports);
+                tcp.ports.set(ports);
+                tcp.checksum
+                    .set(checksum::update(tcp.checksum.get(), changed));
+            }
+            Self::Udp(udp) => {
+                let changed = changed + u64::from(!udp.ports.get()) + u64::from(ports);
+                udp.ports.set(ports);
+                udp.checksum
+                    .set(checksum::update_udp(udp.checksum.get(), changed));
+            }
+        }
+    }
+}
+
+/// A packet that can belong to a flow, as views into its frame.
+pub struct Packet<'f, A: Family> {
+    /// IP header.
+    pub ip: &'f A::Header,
+    /// Header above it.
+    pub transport: Transport<'f>,
+    /// Length of IP header and payload in bytes, as the header says.
+    pub length: u32,
+}
+
+/// How a family finds the header above IP.
+pub trait Network: Family {
+    /// Checks the IP header at `offset` and says where the transport header begins.
+    fn transport_offset<F: Frame>(
+        frame: &F,
+        ip: &Self::Header,
+        offset: usize,
+    ) -> Result<usize, Reason>;
+}
+
+impl Network for V4 {
+    #[inline(always)]
+    fn transport_offset<F: Frame>(_: &F, ip: &Ipv4Header, offset: usize) -> Result<usize, Reason> {
+        let version_ihl = ip.version_ihl.get();
+        let header_length = usize::from(version_ihl & 0x0f) << 2;
+        if version_ihl >> 4 != 4 || header_length < size_of::<Ipv4Header>() {
+            return Err(Reason::BadIpHeader);
+        }
+        if usize::from(ip.total_length.host()) < header_length {
+            return Err(Reason::BadLength);
+        }
+        // More-fragments flag or an offset.
+        if ip.fragment.get() & 0x3fff_u16.to_be() != 0 {
+            return Err(Reason::Fragment);
+        }
+        Ok(offset + header_length)
+    }
+}
+
+impl Network for V6 {
+    #[inline(always)]
+    fn transport_offset<F: Frame>(_: &F, ip: &Ipv6Header, offset: usize) -> Result<usize, Reason> {
+        if ip.version.get() & 0xf000_0000_u32.to_be() != 0x6000_0000_u32.to_be() {
+            return Err(Reason::BadIpHeader);
+        }
+        match ip.next_header.get() {
+            0 | 43 | 51 | 60 => Err(Reason::ExtensionHeader),
+            44 => Err(Reason::Fragment),
+            _ => Ok(offset + size_of::<Ipv6Header>()),
+        }
+    }
+}
+
+/// Reads what lies above an IP header that starts at `offset`, and puts the ports into `key`.
+///
+/// # Errors
+/// The reason why the packet cannot belong to a flow.
+#[inline(always)]
+pub fn network<'f, A: Network, F: Frame>(
+    frame: &'f F,
+    ip: &'f A::Header,
+    offset: usize,
+    key: &mut FlowKey<A>,
+) -> Result<Packet<'f, A>, Reason> {
+    let start = A::transport_offset(frame, ip, offset)?;
+    let length = ip.length();
+    let payload = length.wrapping_sub((start - offset) as u32);
+    let protocol = ip.payload_protocol();
+    let (transport, needed) = if protocol == TCP {
+        let tcp = frame.at::<Tcp>(start).ok_or(Reason::Truncated)?;
+        key.ports = tcp.ports.get();
+        (Transport::Tcp(tcp), size_of::<Tcp>() as u32)
+    } else if protocol == UDP {
+        let udp = frame.at::<Udp>(start).ok_or(Reason::Truncated)?;
+        key.ports = udp.ports.get();
+        (Transport::Udp(udp), size_of::<Udp>() as u32)
+    } else {
+        return Err(Reason::Protocol);
+    };
+    if payload < needed {
+        return Err(Reason::BadLength);
+    }
+    Ok(Packet {
+        ip,
+        transport,
+        length,
+    })
+}

@@ -1,0 +1,114 @@
+//! Kernel helpers as safe functions.
+
+use aya_ebpf::bindings::{
+    BPF_FIB_LKUP_RET_BLACKHOLE, BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NOT_FWDED,
+    BPF_FIB_LKUP_RET_PROHIBIT, BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LKUP_RET_UNREACHABLE,
+    bpf_fib_lookup,
+};
+use aya_ebpf::helpers::generated as helpers;
+use forebay_common::family::{Family, V4, V6};
+use forebay_common::flow::FlowKey;
+use forebay_common::wire::Mac;
+
+/// The kernel's tick counter.
+#[inline(always)]
+pub(crate) fn jiffies() -> u64 {
+    // SAFETY: no arguments, no preconditions.
+    unsafe { helpers::bpf_jiffies64() }
+}
+
+/// Time since boot, suspend included, nanoseconds.
+#[inline(always)]
+pub(crate) fn boot_nanoseconds() -> u64 {
+    // SAFETY: no arguments, no preconditions.
+    unsafe { helpers::bpf_ktime_get_boot_ns() }
+}
+
+/// What the FIB says of a packet.
+pub(crate) enum Fib {
+    /// Out of this interface, to this neighbour.
+    Neighbor { ifindex: u32, mac: Mac },
+    /// Not forwarded: to the host itself, or forwarding is off.
+    NotForwarded,
+    /// Above the MTU of the way out.
+    TooBig,
+    /// Blackhole, unreachable or prohibit route.
+    NoRoute,
+    /// The kernel must do it: no neighbour yet, tunnel, no source address.
+    Kernel,
+}
+
+/// Families whose addresses fit into the lookup's parameters.
+pub(crate) trait FibFamily: Family {
+    /// Puts the addresses in.
+    fn fill(parameters: &mut bpf_fib_lookup, source: Self, destination: Self);
+}
+
+impl FibFamily for V4 {
+    #[inline(always)]
+    fn fill(parameters: &mut bpf_fib_lookup, source: Self, destination: Self) {
+        parameters.__bindgen_anon_3.ipv4_src = source.0;
+        parameters.__bindgen_anon_4.ipv4_dst = destination.0;
+    }
+}
+
+impl FibFamily for V6 {
+    #[inline(always)]
+    fn fill(parameters: &mut bpf_fib_lookup, source: Self, destination: Self) {
+        let words = |address: Self| {
+            let [high, low] = address.0;
+            [
+                high as u32,
+                (high >> 32) as u32,
+                low as u32,
+                (low >> 32) as u32,
+            ]
+        };
+        parameters.__bindgen_anon_3.ipv6_src = words(source);
+        parameters.__bindgen_anon_4.ipv6_dst = words(destination);
+    }
+}
+
+/// Looks up the way of a packet with this (translated) key that came in on `ingress`, policy rules
+/// included. `length` 0: any MTU will do.
+#[inline(always)]
+pub(crate) fn fib<A: FibFamily>(
+    ctx: *mut core::ffi::c_void,
+    key: &FlowKey<A>,
+    length: u32,
+    ingress: u32,
+) -> Fib {
+    // SAFETY: plain integers and unions of them, all valid as zero.
+    let mut parameters: bpf_fib_lookup = unsafe { core::mem::zeroed() };
+    parameters.family = A::AF;
+    parameters.l4_protocol = key.protocol as u8;
+    parameters.sport = key.ports as u16;
+    parameters.dport = (key.ports >> 16) as u16;
+    parameters.__bindgen_anon_1.tot_len = length as u16;
+    parameters.ifindex = ingress;
+    A::fill(&mut parameters, key.source, key.destination);
+    // SAFETY: the parameters are valid for their size, and the context is the program's own.
+    let answer = unsafe {
+        helpers::bpf_fib_lookup(
+            ctx,
+            &raw mut parameters,
+            size_of::<bpf_fib_lookup>() as i32,
+            0,
+        )
+    };
+    match answer as u32 {
+        BPF_FIB_LKUP_RET_SUCCESS => {
+            let [a, b, c, d, e, f] = parameters.dmac;
+            Fib::Neighbor {
+                ifindex: parameters.ifindex,
+                mac: Mac::from_octets([a, b, c, d, e, f]),
+            }
+        }
+        BPF_FIB_LKUP_RET_NOT_FWDED => Fib::NotForwarded,
+        BPF_FIB_LKUP_RET_FRAG_NEEDED => Fib::TooBig,
+        BPF_FIB_LKUP_RET_BLACKHOLE | BPF_FIB_LKUP_RET_UNREACHABLE | BPF_FIB_LKUP_RET_PROHIBIT => {
+            Fib::NoRoute
+        }
+        _ => Fib::Kernel,
+    }
+}

@@ -1,0 +1,2 @@
+//! Empty: lets cargo track this crate as a dependency of builds for the host.
+#![no_std]

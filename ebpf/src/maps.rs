@@ -1,0 +1,178 @@
+//! The program's maps. Names and sizes are those of [`forebay_common::abi`]; the daemon sets the sizes
+//! of the flow tables when it loads the object.
+
+use aya_ebpf::btf_maps::lpm_trie::Key;
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, LpmTrie, PerCpuArray};
+use aya_ebpf::macros::btf_map;
+use forebay_common::abi::{
+    Backend, Interface, MAX_ADDRESSES, MAX_BACKENDS, MAX_INTERFACES, MAX_RINGS, MAX_RULES,
+    MAX_VIRTUAL_NETWORKS, Owner, RING_SIZE, Rule, RuleCounters, RuleKey, Settings,
+};
+use forebay_common::balance::filter;
+use forebay_common::family::{Family, V4, V6};
+use forebay_common::flow::{Flow, FlowKey};
+use forebay_common::reason::REASON_SLOTS;
+use forebay_common::tables::Scratch;
+
+type Addresses<A> = HashMap<A, Owner, { MAX_ADDRESSES as usize }, NO_PREALLOC>;
+type Backends<A> = Array<Backend<A>, { MAX_BACKENDS as usize }>;
+type Flows<A> = HashMap<FlowKey<A>, Flow<A>, 131_072>;
+type Networks<A> = LpmTrie<A, u32, { MAX_VIRTUAL_NETWORKS as usize }>;
+
+/// The daemon writes these maps, rarely; memory counts for more than the price of an insert.
+const NO_PREALLOC: usize = aya_ebpf::bindings::BPF_F_NO_PREALLOC as usize;
+
+/// One entry, written by the daemon.
+#[btf_map]
+pub(crate) static SETTINGS: Array<Settings, 1> = Array::new();
+
+/// Written by the program (claims, hits) and by the daemon's sweep.
+#[btf_map]
+static FLOWS4: Flows<V4> = Flows::new();
+/// Written by the program (claims, hits) and by the daemon's sweep.
+#[btf_map]
+static FLOWS6: Flows<V6> = Flows::new();
+
+/// What addresses are to the node; written by the daemon.
+#[btf_map]
+static ADDRESSES4: Addresses<V4> = Addresses::new();
+/// What addresses are to the node; written by the daemon.
+#[btf_map]
+static ADDRESSES6: Addresses<V6> = Addresses::new();
+/// A bit for every address in both tables; written by the daemon.
+#[btf_map]
+pub(crate) static ADDRESS_FILTER: Array<u64, { filter::WORDS as usize }> = Array::new();
+
+/// Rules by frontend address, protocol and port; written by the daemon.
+#[btf_map]
+pub(crate) static RULES: HashMap<RuleKey, Rule, { MAX_RULES as usize }, NO_PREALLOC> =
+    HashMap::new();
+/// Rings by id, replaced whole by the daemon.
+#[btf_map]
+pub(crate) static RINGS: ArrayOfMaps<Array<u32, { RING_SIZE as usize }>, { MAX_RINGS as usize }> =
+    ArrayOfMaps::new();
+/// Members by id; written by the daemon.
+#[btf_map]
+static BACKENDS4: Backends<V4> = Backends::new();
+/// Members by id; written by the daemon.
+#[btf_map]
+static BACKENDS6: Backends<V6> = Backends::new();
+
+/// Private space; written by the daemon.
+#[btf_map]
+static VIRTUAL_NETWORK4: Networks<V4> = Networks::new();
+/// Private space; written by the daemon.
+#[btf_map]
+static VIRTUAL_NETWORK6: Networks<V6> = Networks::new();
+
+/// Attached interfaces by slot; written by the daemon.
+#[btf_map]
+pub(crate) static INTERFACES: Array<Interface, { MAX_INTERFACES as usize }> = Array::new();
+/// Slots of attached interfaces; written by the daemon.
+#[btf_map]
+pub(crate) static INTERFACE_SLOTS: HashMap<u32, u32, { MAX_INTERFACES as usize }> = HashMap::new();
+/// Devices by slot; written by the daemon.
+#[btf_map]
+pub(crate) static TX_PORTS: DevMap<{ MAX_INTERFACES as usize }> = DevMap::new();
+
+/// Packets by reason; written by the program.
+#[btf_map]
+pub(crate) static REASONS: PerCpuArray<u64, { REASON_SLOTS as usize }> = PerCpuArray::new();
+/// Counters by rule id; written by the program.
+#[btf_map]
+pub(crate) static RULE_COUNTERS: PerCpuArray<RuleCounters, { MAX_RULES as usize }> =
+    PerCpuArray::new();
+
+/// Where first packets build their keys and entry; used by the program alone.
+#[btf_map]
+static SCRATCH4: PerCpuArray<Scratch<V4>, 1> = PerCpuArray::new();
+/// Where first packets build their keys and entry; used by the program alone.
+#[btf_map]
+static SCRATCH6: PerCpuArray<Scratch<V6>, 1> = PerCpuArray::new();
+
+/// Jiffies and boot clock; written by the clock program.
+#[btf_map]
+static CLOCKS: Array<[u64; 2], 1> = Array::new();
+
+/// Not zero when tests drive the clock. Read-only once loaded, so the branch is pruned.
+#[unsafe(no_mangle)]
+static DETERMINISTIC: u32 = 0;
+
+/// Whether tests drive the clock.
+#[inline(always)]
+pub(crate) fn is_deterministic() -> bool {
+    // SAFETY: a valid static; volatile, because the loader changes it after compilation.
+    unsafe { (&raw const DETERMINISTIC).read_volatile() != 0 }
+}
+
+/// Publishes the clocks.
+#[inline(always)]
+pub(crate) fn set_clocks(jiffies: u64, boot_nanoseconds: u64) {
+    if let Some(clocks) = CLOCKS.get_ptr_mut(0) {
+        // SAFETY: a value of the map's only slot.
+        unsafe { *clocks = [jiffies, boot_nanoseconds] };
+    }
+}
+
+/// The maps of a family.
+pub(crate) trait Maps: Family {
+    fn flows() -> &'static Flows<Self>;
+    fn addresses() -> &'static Addresses<Self>;
+    fn backends() -> &'static Backends<Self>;
+    fn scratch() -> &'static PerCpuArray<Scratch<Self>, 1>;
+    fn is_virtual_network(address: Self) -> bool;
+}
+
+impl Maps for V4 {
+    #[inline(always)]
+    fn flows() -> &'static Flows<Self> {
+        &FLOWS4
+    }
+
+    #[inline(always)]
+    fn addresses() -> &'static Addresses<Self> {
+        &ADDRESSES4
+    }
+
+    #[inline(always)]
+    fn backends() -> &'static Backends<Self> {
+        &BACKENDS4
+    }
+
+    #[inline(always)]
+    fn scratch() -> &'static PerCpuArray<Scratch<Self>, 1> {
+        &SCRATCH4
+    }
+
+    #[inline(always)]
+    fn is_virtual_network(address: Self) -> bool {
+        VIRTUAL_NETWORK4.get(&Key::new(32, address)).is_some()
+    }
+}
+
+impl Maps for V6 {
+    #[inline(always)]
+    fn flows() -> &'static Flows<Self> {
+        &FLOWS6
+    }
+
+    #[inline(always)]
+    fn addresses() -> &'static Addresses<Self> {
+        &ADDRESSES6
+    }
+
+    #[inline(always)]
+    fn backends() -> &'static Backends<Self> {
+        &BACKENDS6
+    }
+
+    #[inline(always)]
+    fn scratch() -> &'static PerCpuArray<Scratch<Self>, 1> {
+        &SCRATCH6
+    }
+
+    #[inline(always)]
+    fn is_virtual_network(address: Self) -> bool {
+        VIRTUAL_NETWORK6.get(&Key::new(128, address)).is_some()
+    }
+}

@@ -1,0 +1,193 @@
+//! The program's maps as [`Tables`].
+
+use core::ptr::NonNull;
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::BPF_NOEXIST;
+use forebay_common::abi::{Backend, Interface, Owner, Rule, RuleCounters, RuleKey, Settings};
+use forebay_common::flow::{Direction, Flow, FlowKey, FlowRef, Hop};
+use forebay_common::reason::Reason;
+use forebay_common::tables::{InsertError, Route, Scratch, Shared, Tables};
+
+use crate::kernel::{self, Fib, FibFamily};
+use crate::maps::{self, Maps};
+
+/// `EEXIST`, negated as helpers return it.
+const EXISTS: i32 = -17;
+
+/// All maps, as the program that runs with this context reaches them.
+pub(crate) struct KernelTables {
+    /// The context, which the FIB lookup wants to see.
+    ctx: *mut core::ffi::c_void,
+}
+
+impl KernelTables {
+    #[inline(always)]
+    pub(crate) fn new(ctx: &impl EbpfContext) -> Self {
+        Self { ctx: ctx.as_ptr() }
+    }
+}
+
+/// Adds to a counter of this CPU; a missing slot changes nothing.
+#[inline(always)]
+fn bump(counter: &mut u64, by: u64) {
+    *counter = counter.wrapping_add(by);
+}
+
+#[inline(always)]
+fn rule_counters(rule: u32) -> Option<&'static mut RuleCounters> {
+    // SAFETY: per-CPU, and the program is not interrupted by itself on one CPU.
+    maps::RULE_COUNTERS
+        .get_ptr_mut(rule)
+        .map(|counters| unsafe { &mut *counters })
+}
+
+impl Shared for KernelTables {
+    #[inline(always)]
+    fn settings(&self) -> Option<&Settings> {
+        maps::SETTINGS
+            .get(0)
+            .filter(|settings| settings.layout != 0)
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        if maps::is_deterministic() {
+            return self.settings().map_or(0, |settings| settings.test_now);
+        }
+        kernel::jiffies()
+    }
+
+    #[inline(always)]
+    fn rule(&self, key: &RuleKey) -> Option<&Rule> {
+        // SAFETY: the daemon replaces rules by whole-value updates; a reader may see an element that is
+        // being reused, whose words are each valid.
+        unsafe { maps::RULES.get(key) }
+    }
+
+    #[inline(always)]
+    fn ring_slot(&self, ring: u32, slot: u32) -> Option<u32> {
+        maps::RINGS.get_value(ring, &slot).copied()
+    }
+
+    #[inline(always)]
+    fn interface(&self, slot: u32) -> Option<&Interface> {
+        maps::INTERFACES
+            .get(slot)
+            .filter(|interface| interface.ifindex != 0)
+    }
+
+    #[inline(always)]
+    fn interface_slot(&self, ifindex: u32) -> Option<u32> {
+        // SAFETY: a word.
+        unsafe { maps::INTERFACE_SLOTS.get(ifindex) }.copied()
+    }
+
+    #[inline(always)]
+    fn address_filter(&self, word: u32) -> u64 {
+        maps::ADDRESS_FILTER.get(word).copied().unwrap_or(u64::MAX)
+    }
+
+    #[inline(always)]
+    fn count(&self, reason: Reason) {
+        if let Some(counter) = maps::REASONS.get_ptr_mut(reason as u32) {
+            // SAFETY: per-CPU, and the program is not interrupted by itself on one CPU.
+            bump(unsafe { &mut *counter }, 1);
+        }
+    }
+
+    #[inline(always)]
+    fn count_rule(&self, rule: u32, direction: Direction, bytes: u32) {
+        let Some(counters) = rule_counters(rule) else {
+            return;
+        };
+        match direction {
+            Direction::ToInstance => {
+                bump(&mut counters.packets_to_instance, 1);
+                bump(&mut counters.bytes_to_instance, u64::from(bytes));
+            }
+            Direction::FromInstance => {
+                bump(&mut counters.packets_from_instance, 1);
+                bump(&mut counters.bytes_from_instance, u64::from(bytes));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn count_new_flow(&self, rule: u32) {
+        if let Some(counters) = rule_counters(rule) {
+            bump(&mut counters.new_flows, 1);
+        }
+    }
+}
+
+impl<A: Maps + FibFamily> Tables<A> for KernelTables {
+    #[inline(always)]
+    fn flow(&self, key: &FlowKey<A>) -> Option<FlowRef<'_, A>> {
+        let entry = NonNull::new(A::flows().get_ptr_mut(key)?)?;
+        // SAFETY: elements are preallocated, so the memory stays valid; entries are removed only when no
+        // program can still hold them (see `pipeline::is_dead`).
+        Some(unsafe { FlowRef::new(entry) })
+    }
+
+    #[inline(always)]
+    fn insert(&self, key: &FlowKey<A>, flow: &Flow<A>) -> Result<(), InsertError> {
+        A::flows()
+            .insert(key, flow, u64::from(BPF_NOEXIST))
+            .map_err(|error| {
+                if error == EXISTS {
+                    InsertError::Taken
+                } else {
+                    InsertError::Full
+                }
+            })
+    }
+
+    #[inline(always)]
+    fn remove(&self, key: &FlowKey<A>) {
+        let _ = A::flows().remove(key);
+    }
+
+    #[inline(always)]
+    fn owner(&self, address: A) -> Option<&Owner> {
+        // SAFETY: as for rules.
+        unsafe { A::addresses().get(address) }
+    }
+
+    #[inline(always)]
+    fn backend(&self, id: u32) -> Option<&Backend<A>> {
+        A::backends()
+            .get(id)
+            .filter(|backend| backend.address != A::default())
+    }
+
+    #[inline(always)]
+    fn in_virtual_network(&self, address: A) -> bool {
+        A::is_virtual_network(address)
+    }
+
+    #[inline(always)]
+    unsafe fn scratch(&self) -> Option<&mut Scratch<A>> {
+        // SAFETY: per-CPU, the program is not interrupted by itself on one CPU, and the caller takes it once.
+        A::scratch()
+            .get_ptr_mut(0)
+            .map(|scratch| unsafe { &mut *scratch })
+    }
+
+    #[inline(always)]
+    fn route(&self, key: &FlowKey<A>, length: u32, ingress_ifindex: u32) -> Route {
+        match kernel::fib(self.ctx, key, length, ingress_ifindex) {
+            Fib::Neighbor { ifindex, mac } => match self.interface_slot(ifindex) {
+                Some(slot) => Route::Hop(Hop {
+                    mac,
+                    slot: slot as u16,
+                }),
+                None => Route::Kernel,
+            },
+            Fib::NotForwarded => Route::Local,
+            Fib::TooBig => Route::TooBig,
+            Fib::NoRoute => Route::None,
+            Fib::Kernel => Route::Kernel,
+        }
+    }
+}

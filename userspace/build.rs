@@ -1,0 +1,116 @@
+//! Builds the eBPF object that the binary embeds.
+//!
+//! The kernel program needs `core` for a target without a prebuilt one, so a compiler with its
+//! library source: the toolchain of `FOREBAY_BPF_CARGO` if set, else rustup's nightly with rust-src,
+//! else Debian's `/usr/bin/cargo`. `FOREBAY_SKIP_EBPF=1` leaves the object empty, so that checking
+//! and editing need no eBPF toolchain.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+const TARGET: &str = "bpfel-unknown-none";
+const BINARY: &str = "forebay-xdp";
+const RUST_FLAGS: [&str; 4] =
+    ["-Ctarget-cpu=v3", "-Clink-arg=--btf", "-Cdebuginfo=2", "--cfg=bpf_target_arch=\"x86_64\""];
+
+fn main() -> ExitCode {
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<(), String> {
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
+    let object = out.join(BINARY);
+    println!("cargo:rerun-if-env-changed=FOREBAY_SKIP_EBPF");
+    println!("cargo:rerun-if-env-changed=FOREBAY_BPF_CARGO");
+    if env::var_os("FOREBAY_SKIP_EBPF").is_some_and(|value| value != "0") {
+        return fs::write(&object, []).map_err(|error| format!("write {}: {error}", object.display()));
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for path in ["ebpf", "common", "Cargo.lock", "Cargo.toml"] {
+        println!("cargo:rerun-if-changed={}", root.join(path).display());
+    }
+    let target_dir = out.join("ebpf-target");
+    let output = toolchain()
+        .current_dir(&root)
+        .args(["build", "--package", "forebay-ebpf", "--bin", BINARY, "--profile", "bpf", "--locked"])
+        .args(["-Z", "build-std=core", "--target", TARGET, "--target-dir"])
+        .arg(&target_dir)
+        .env("CARGO_ENCODED_RUSTFLAGS", RUST_FLAGS.join("\u{1f}"))
+        .output()
+        .map_err(|error| format!("start cargo for the eBPF program: {error}; run `cargo xtask setup`"))?;
+    if !output.status.success() {
+        return Err(explain(&String::from_utf8_lossy(&output.stderr)));
+    }
+    let built = target_dir.join(TARGET).join("bpf").join(BINARY);
+    fs::copy(&built, &object).map_err(|error| format!("copy {}: {error}", built.display()))?;
+    publish(&out, &object);
+    Ok(())
+}
+
+/// Turns the toolchain's least helpful messages into remedies.
+fn explain(stderr: &str) -> String {
+    let remedy = if stderr.contains("Invalid record") || stderr.contains("Unknown attribute kind") {
+        "bpf-linker is built with an older LLVM than the compiler: run `cargo xtask setup`"
+    } else if stderr.contains("linker `bpf-linker` not found") {
+        "bpf-linker is missing: run `cargo xtask setup`"
+    } else if stderr.contains("rust-src") || stderr.contains("library/Cargo.lock") {
+        "the compiler for the eBPF program has no library source: run `cargo xtask setup`"
+    } else {
+        "see the messages above"
+    };
+    format!("{stderr}\nbuilding the eBPF program failed: {remedy}")
+}
+
+/// A second copy at a path that tools can name: `<target>/bpf/forebay-xdp`.
+fn publish(out: &Path, object: &Path) {
+    let Some(target) = out.ancestors().nth(4) else { return };
+    let folder = target.join("bpf");
+    if fs::create_dir_all(&folder).is_ok() {
+        let _ = fs::copy(object, folder.join(BINARY));
+    }
+}
+
+/// A cargo that can build `core`, in an environment of its own.
+fn toolchain() -> Command {
+    let mut command = match env::var_os("FOREBAY_BPF_CARGO") {
+        Some(cargo) => Command::new(cargo),
+        None if nightly_has_source() => {
+            let mut command = Command::new("rustup");
+            command.args(["run", "nightly", "cargo"]);
+            command
+        }
+        None => {
+            let mut command = Command::new("/usr/bin/cargo");
+            command.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1");
+            command
+        }
+    };
+    for (name, _) in env::vars_os() {
+        let Some(text) = name.to_str() else { continue };
+        let ours = text.starts_with("CARGO") || text.starts_with("RUSTC") || text.starts_with("RUSTFLAGS");
+        let kept = matches!(text, "CARGO_HOME" | "CARGO_NET_OFFLINE");
+        if (ours && !kept) || text == "RUSTUP_TOOLCHAIN" {
+            command.env_remove(&name);
+        }
+    }
+    if command.get_program() == "/usr/bin/cargo" {
+        command.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1");
+    }
+    command
+}
+
+fn nightly_has_source() -> bool {
+    let Ok(output) = Command::new("rustup").args(["run", "nightly", "rustc", "--print", "sysroot"]).output() else {
+        return false;
+    };
+    let sysroot = String::from_utf8_lossy(&output.stdout);
+    output.status.success() && Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core").is_dir()
+}
