@@ -1,0 +1,27 @@
+//! Real clients, real servers and the daemon between them, in network namespaces.
+//!
+//! One file per behaviour. Every test makes its own network and can run alone; on a machine that
+//! cannot have one it prints `skipped: why`.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends at the first thing that goes wrong"
+)]
+
+mod scene;
+
+mod detach;
+mod expiry;
+mod explain;
+mod hash_seed;
+mod iperf;
+mod lab_itself;
+mod neighbors;
+mod not_ours;
+mod reload;
+mod restart;
+mod run_refuses;
+mod show;
+mod spread;
+mod udp;
+mod unlisted;

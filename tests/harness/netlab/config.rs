@@ -1,0 +1,210 @@
+//! A configuration file for a lab, as values that tests can change before it is written.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use super::lab::{Lab, address};
+
+/// The whole file; `Display` writes the TOML.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `node.interfaces`
+    pub interfaces: Vec<String>,
+    /// `node.hash_seed`
+    pub hash_seed: Option<u64>,
+    /// `node.bpf_fs`, below a bpffs of the lab's own
+    pub bpf_fs: PathBuf,
+    /// `node.state_dir`
+    pub state_dir: PathBuf,
+    /// `api.socket`
+    pub socket: PathBuf,
+    /// `[timeouts]`
+    pub timeouts: Vec<(&'static str, &'static str)>,
+    /// `[[frontend]]`
+    pub frontends: Vec<Frontend>,
+    /// `[[instance]]`
+    pub instances: Vec<Instance>,
+    /// `[[pool]]`
+    pub pools: Vec<Pool>,
+    /// `[[rule]]`
+    pub rules: Vec<Rule>,
+}
+
+/// `[[frontend]]`
+#[derive(Debug, Clone)]
+pub struct Frontend {
+    /// `name`
+    pub name: &'static str,
+    /// `ipv4`
+    pub ipv4: Ipv4Addr,
+    /// `ipv6`
+    pub ipv6: Ipv6Addr,
+}
+
+/// `[[instance]]`
+#[derive(Debug, Clone)]
+pub struct Instance {
+    /// `name`
+    pub name: String,
+    /// `ipv4`
+    pub ipv4: Ipv4Addr,
+    /// `ipv6`
+    pub ipv6: Ipv6Addr,
+}
+
+/// `[[pool]]`
+#[derive(Debug, Clone)]
+pub struct Pool {
+    /// `name`
+    pub name: &'static str,
+    /// Instance and weight of every member.
+    pub members: Vec<(String, u16)>,
+}
+
+/// `[[rule]]`
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// `name`
+    pub name: &'static str,
+    /// `frontend`
+    pub frontend: &'static str,
+    /// `protocol`
+    pub protocol: &'static str,
+    /// `port`
+    pub port: u16,
+    /// `pool`
+    pub pool: &'static str,
+    /// `backend_port`
+    pub backend_port: u16,
+    /// `distribution`
+    pub distribution: &'static str,
+}
+
+impl Rule {
+    /// A rule of the frontend `web` for the pool `web`, spread by 5-tuple.
+    pub fn new(name: &'static str, protocol: &'static str, port: u16, backend_port: u16) -> Self {
+        Self {
+            name,
+            frontend: "web",
+            protocol,
+            port,
+            pool: "web",
+            backend_port,
+            distribution: "5-tuple",
+        }
+    }
+}
+
+impl Config {
+    /// Three equal instances behind one dual-stack frontend: HTTP on port 80, UDP on port 5000.
+    pub fn sample(lab: &Lab) -> Self {
+        let folder = lab.path();
+        let instances = lab.instances.iter().map(|instance| Instance {
+            name: instance.name.clone(),
+            ipv4: instance.ipv4,
+            ipv6: instance.ipv6,
+        });
+        Self {
+            interfaces: lab.interfaces.iter().map(|&name| name.to_owned()).collect(),
+            hash_seed: None,
+            bpf_fs: folder.join("bpf/forebay"),
+            state_dir: folder.join("state"),
+            socket: folder.join("forebay.sock"),
+            timeouts: Vec::new(),
+            frontends: vec![Frontend {
+                name: "web",
+                ipv4: address::FRONTEND_V4,
+                ipv6: address::FRONTEND_V6,
+            }],
+            instances: instances.collect(),
+            pools: vec![Pool {
+                name: "web",
+                members: lab
+                    .instances
+                    .iter()
+                    .map(|instance| (instance.name.clone(), 1))
+                    .collect(),
+            }],
+            rules: vec![
+                Rule::new("http", "tcp", 80, 8080),
+                Rule::new("echo", "udp", 5000, 5000),
+            ],
+        }
+    }
+}
+
+impl fmt::Display for Config {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            out,
+            "[node]\nname = \"lab\"\ninterfaces = {:?}",
+            self.interfaces
+        )?;
+        if let Some(seed) = self.hash_seed {
+            writeln!(out, "hash_seed = {seed}")?;
+        }
+        writeln!(
+            out,
+            "bpf_fs = {:?}\nstate_dir = {:?}\n",
+            self.bpf_fs, self.state_dir
+        )?;
+        writeln!(out, "[limits]\nflows = 65536\n")?;
+        if !self.timeouts.is_empty() {
+            writeln!(out, "[timeouts]")?;
+            for (key, value) in &self.timeouts {
+                writeln!(out, "{key} = {value:?}")?;
+            }
+            writeln!(out)?;
+        }
+        writeln!(out, "[api]\nsocket = {:?}", self.socket)?;
+        for Frontend { name, ipv4, ipv6 } in &self.frontends {
+            writeln!(
+                out,
+                "\n[[frontend]]\nname = {name:?}\nipv4 = \"{ipv4}\"\nipv6 = \"{ipv6}\""
+            )?;
+        }
+        for Instance { name, ipv4, ipv6 } in &self.instances {
+            writeln!(
+                out,
+                "\n[[instance]]\nname = {name:?}\nipv4 = \"{ipv4}\"\nipv6 = \"{ipv6}\""
+            )?;
+        }
+        self.pools.iter().try_for_each(|pool| pool.fmt(out))?;
+        self.rules.iter().try_for_each(|rule| rule.fmt(out))
+    }
+}
+
+impl fmt::Display for Pool {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "\n[[pool]]\nname = {:?}\nmembers = [", self.name)?;
+        for (instance, weight) in &self.members {
+            match weight {
+                1 => writeln!(out, "  {instance:?},")?,
+                _ => writeln!(out, "  {{ instance = {instance:?}, weight = {weight} }},")?,
+            }
+        }
+        writeln!(out, "]")
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name,
+            frontend,
+            protocol,
+            port,
+            pool,
+            backend_port,
+            distribution,
+        } = self;
+        writeln!(out, "\n[[rule]]\nname = {name:?}\nfrontend = {frontend:?}")?;
+        writeln!(out, "protocol = {protocol:?}\nport = {port}")?;
+        writeln!(out, "pool = {pool:?}\nbackend_port = {backend_port}")?;
+        if *distribution != "5-tuple" {
+            writeln!(out, "distribution = {distribution:?}")?;
+        }
+        Ok(())
+    }
+}

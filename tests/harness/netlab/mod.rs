@@ -1,0 +1,26 @@
+//! Networks to try Forebay in: namespaces, links, servers, clients and the daemon itself.
+//!
+//! A [`Lab`] is a client, a node and three instances, each in a network namespace of its own,
+//! with real servers running; a [`Forebay`] is the daemon in the node of such a lab. Both clean
+//! up when they are dropped, also after a panic, and what a killed process left behind is swept
+//! away by the next lab.
+
+pub mod client;
+pub mod config;
+mod forebay;
+mod lab;
+mod namespace;
+mod pass_program;
+mod process;
+mod requirements;
+mod servers;
+mod workdir;
+
+pub use config::Config;
+pub use forebay::{CliOutput, Forebay};
+pub use lab::{Arms, Instance, Lab, address};
+pub use namespace::{Namespace, NamespaceHandle};
+pub use process::Process;
+pub use requirements::missing_requirement;
+pub use servers::IperfServer;
+pub use workdir::{Workdir, sweep};
