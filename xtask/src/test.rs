@@ -1,0 +1,145 @@
+//! `cargo xtask test`: every check that needs no second machine.
+
+mod programs;
+pub(crate) mod summary;
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use crate::setup::Group;
+use crate::{object, process, setup, vm, workspace};
+use programs::{Program, UNIT};
+use summary::{Counts, Row};
+
+/// Suites that run in virtual machines as well.
+const IN_GUESTS: &[&str] = &["packet", "differential"];
+
+/// Run the tests; the last line is the total
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Boot Linux 6.1 and 6.12 in QEMU and run the packet and differential suites there, nothing else
+    #[arg(long)]
+    vm: bool,
+    /// Give the randomised suites more time
+    #[arg(long)]
+    long: bool,
+    /// Only these: unit, packet, differential, simulation, e2e
+    #[arg(long = "suite", value_name = "SUITE", value_delimiter = ',')]
+    suites: Vec<String>,
+    /// Only tests whose name contains this
+    filter: Option<String>,
+}
+
+/// The verb.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let rows = if args.vm {
+        in_guests(args)?
+    } else {
+        here(args)?
+    };
+    println!("\n{}", summary::render(&rows));
+    let failed = summary::total(&rows).failed;
+    if failed > 0 {
+        bail!("{failed} failed");
+    }
+    Ok(())
+}
+
+/// Runs the suites on this machine's kernel.
+fn here(args: &Args) -> Result<Vec<Row>> {
+    setup::ensure(&[Group::Build, Group::Test])?;
+    let suites = programs::choose(&args.suites)?;
+    let programs = programs::build(&suites)?;
+    let mut rows = Vec::new();
+    if args.suites.is_empty() {
+        rows.push(object_row());
+    }
+    let no_root = process::no_root();
+    for suite in &suites {
+        let row = match no_root {
+            Some(reason) if programs::needs_root(suite) => skipped(suite, reason),
+            _ => suite_row(suite, &programs, args)?,
+        };
+        rows.push(row);
+    }
+    if let Some(reason) = no_root {
+        println!(
+            "\n!!! SKIPPED: the suites above marked `skipped` need root ({reason}).\n\
+             !!! Run `sudo -E env PATH=\"$PATH\" cargo xtask test` to have everything tested."
+        );
+    }
+    Ok(rows)
+}
+
+fn skipped(suite: &str, reason: &str) -> Row {
+    Row {
+        name: suite.to_owned(),
+        counts: Counts::skipped(),
+        seconds: 0.0,
+        note: reason.to_owned(),
+    }
+}
+
+fn object_row() -> Row {
+    let started = Instant::now();
+    let outcome = object::check();
+    if let Err(error) = &outcome {
+        eprintln!("error: {error:#}");
+    }
+    Row {
+        name: "object".to_owned(),
+        counts: Counts::one(outcome.is_ok()),
+        seconds: started.elapsed().as_secs_f64(),
+        note: String::new(),
+    }
+}
+
+fn suite_row(suite: &str, programs: &[Program], args: &Args) -> Result<Row> {
+    println!("\n--- {suite} ---");
+    let started = Instant::now();
+    let mut counts = Counts::default();
+    let mut notes = Vec::new();
+    for program in programs.iter().filter(|program| program.suite == suite) {
+        let mut command = program.command(args.long)?;
+        command.args(&args.filter);
+        let before = counts.failed;
+        let status = process::tee(&mut command, |line| counts.read(line))?;
+        if !status.success() && counts.failed == before {
+            counts.failed += 1;
+            notes.push(format!("{}: {status}", program.name));
+        }
+    }
+    if suite == UNIT && args.filter.is_none() {
+        let mut command = programs::documentation();
+        let status = process::tee(&mut command, |line| counts.read(line))?;
+        if !status.success() {
+            counts = counts.with_status(false);
+            notes.push("documentation".to_owned());
+        }
+    }
+    Ok(Row {
+        name: suite.to_owned(),
+        counts,
+        seconds: started.elapsed().as_secs_f64(),
+        note: notes.join(", "),
+    })
+}
+
+/// Runs some of the suites on other kernels.
+fn in_guests(args: &Args) -> Result<Vec<Row>> {
+    setup::ensure(&[Group::Build, Group::Vm])?;
+    let wanted: Vec<String> = if args.suites.is_empty() {
+        IN_GUESTS.iter().map(ToString::to_string).collect()
+    } else {
+        args.suites.clone()
+    };
+    let suites = programs::choose(&wanted)?;
+    let programs = programs::build(&suites)?;
+    object::check()?;
+    let mut jobs = vec![vm::Job::load(&workspace::bpf_object())];
+    for program in programs {
+        jobs.push(program.guest_job(args.long, args.filter.as_deref()));
+    }
+    vm::run(&jobs)
+}

@@ -1,0 +1,98 @@
+//! Virtual machines with other kernels: `cargo xtask test --vm`.
+
+mod archive;
+mod debian;
+mod guest;
+pub(crate) use guest::is_dynamic;
+mod kernel;
+mod qemu;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::test::summary::{Counts, Row};
+use crate::workspace;
+
+/// The kernel series that Debian 12 offers; the first is the oldest supported.
+const SERIES: &[&str] = &["6.1", "6.12"];
+/// Software emulation is slow, and a hanging guest must end.
+const TIMEOUT: Duration = Duration::from_secs(900);
+
+/// One program to run in the guest, as root, in `folder`.
+pub(crate) struct Job {
+    pub(crate) name: String,
+    pub(crate) folder: PathBuf,
+    pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) environment: Vec<(String, String)>,
+}
+
+impl Job {
+    /// Loads the eBPF object by itself. A log is printed only when the verifier
+    /// refuses: under emulation, printing one takes minutes.
+    pub(crate) fn load(object: &Path) -> Self {
+        let script = "bpftool prog loadall \"$0\" /sys/fs/bpf/load >/run/load.log 2>&1 \
+            && echo 'test result: ok. 1 passed' && exit 0; tail -n 60 /run/load.log; exit 1";
+        Self {
+            name: "load".to_owned(),
+            folder: "/".into(),
+            program: "/bin/sh".into(),
+            arguments: vec![
+                "-c".to_owned(),
+                script.to_owned(),
+                object.to_string_lossy().into_owned(),
+            ],
+            environment: Vec::new(),
+        }
+    }
+}
+
+/// Runs the jobs on every kernel; one row for each kernel and job.
+pub(crate) fn run(jobs: &[Job]) -> Result<Vec<Row>> {
+    let cache = workspace::target().join("vm");
+    std::fs::create_dir_all(&cache)
+        .with_context(|| format!("cannot make the folder {}", cache.display()))?;
+    let debian = debian::Debian::new(&cache)?;
+    let emulator = qemu::find(&debian).context(
+        "no QEMU: not installed here, and its packages could not be downloaded. \
+         This says nothing about the product",
+    )?;
+    let mut rows = Vec::new();
+    for series in SERIES {
+        let kernel = kernel::fetch(&debian, series).with_context(|| {
+            format!(
+                "no kernel {series}: its package could not be downloaded or unpacked. \
+                 This says nothing about the product"
+            )
+        })?;
+        rows.extend(run_on(&kernel, &emulator, jobs)?);
+    }
+    Ok(rows)
+}
+
+fn run_on(kernel: &kernel::Kernel, emulator: &qemu::Emulator, jobs: &[Job]) -> Result<Vec<Row>> {
+    println!("\n--- Linux {} in QEMU ---", kernel.release);
+    let started = Instant::now();
+    let guest = guest::prepare(kernel, jobs)?;
+    let mut results = guest::Results::default();
+    emulator.run(&guest, TIMEOUT, |line| results.read(line))?;
+    let boot = Row {
+        name: format!("{} boot", kernel.series),
+        counts: Counts::one(results.release.as_deref() == Some(kernel.release.as_str())),
+        seconds: results.booted_after.map_or_else(
+            || started.elapsed().as_secs_f64(),
+            |at| at.duration_since(started).as_secs_f64(),
+        ),
+        note: match &results.release {
+            Some(release) => format!("Linux {release}"),
+            None => format!("no boot; see {}", guest.console.display()),
+        },
+    };
+    let mut rows = vec![boot];
+    for job in jobs {
+        rows.push(results.row(&kernel.series, &job.name));
+    }
+    Ok(rows)
+}
