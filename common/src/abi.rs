@@ -1,6 +1,6 @@
 //! What crosses the boundary between kernel and host besides flows: table values, names, sizes.
 
-use crate::flow::Timeouts;
+use crate::flow::{FlowKey, Timeouts};
 use crate::wire::Mac;
 
 /// Version of every layout in this crate. It names the folder of the pins, so that a daemon never
@@ -13,6 +13,12 @@ pub mod names {
     pub const PROGRAM: &str = "forebay";
     /// A program that tells jiffies and the boot clock in one breath.
     pub const CLOCKS_PROGRAM: &str = "clocks";
+    /// Programs that end the flows named in a [`super::RetireBatch`], IPv4 and IPv6.
+    pub const RETIRE_PROGRAMS: [&str; 2] = ["retire4", "retire6"];
+    /// [`super::RetireBatch`] of IPv4 flows.
+    pub const RETIRE4: &str = "RETIRE4";
+    /// [`super::RetireBatch`] of IPv6 flows.
+    pub const RETIRE6: &str = "RETIRE6";
     /// `[u64; 2]`: jiffies, boot clock in ns.
     pub const CLOCKS: &str = "CLOCKS";
     /// One [`super::Settings`].
@@ -67,6 +73,30 @@ pub const MAX_INTERFACES: u32 = 64;
 pub const MAX_ADDRESSES: u32 = 131_072;
 /// Prefixes of the virtual network a family.
 pub const MAX_VIRTUAL_NETWORKS: u32 = 1_024;
+
+/// Flows that one run of a retire program can end.
+pub const RETIRE_BATCH: usize = 256;
+
+/// Flows to be ended, and what came of it.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct RetireBatch<A> {
+    /// [`Self::MARK`] or [`Self::REMOVE`].
+    pub step: u32,
+    /// How many keys count.
+    pub count: u32,
+    /// One key of each flow.
+    pub keys: [FlowKey<A>; RETIRE_BATCH],
+    /// 1 where the step was taken.
+    pub done: [u8; RETIRE_BATCH],
+}
+
+impl<A> RetireBatch<A> {
+    /// Marks flows that are over.
+    pub const MARK: u32 = 1;
+    /// Removes flows that were marked.
+    pub const REMOVE: u32 = 2;
+}
 
 /// What an address is to this node.
 #[repr(C)]

@@ -112,3 +112,26 @@ pub(crate) fn fib<A: FibFamily>(
         _ => Fib::Kernel,
     }
 }
+
+/// Calls `step` with 0, 1, 2 ... until it returns false, at most `times` times (Linux 5.17).
+///
+/// VERIFIER: the callback is verified once, where a loop would be verified turn by turn.
+#[inline(always)]
+pub(crate) fn repeat<F: Fn(u32) -> bool>(times: u32, step: F) {
+    unsafe extern "C" fn turn<F: Fn(u32) -> bool>(index: u32, step: *mut core::ffi::c_void) -> i64 {
+        // SAFETY: `repeat` passes a reference to its closure, which outlives the loop. A closure without
+        // captures has no bytes to read.
+        let step = unsafe { &*step.cast::<F>() };
+        i64::from(!step(index))
+    }
+    let mut step = step;
+    // SAFETY: the callback has the signature that the helper calls, and the context outlives the call.
+    unsafe {
+        helpers::bpf_loop(
+            times,
+            turn::<F> as *mut core::ffi::c_void,
+            (&raw mut step).cast(),
+            0,
+        );
+    }
+}

@@ -13,9 +13,13 @@ mod tables;
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use forebay_common::pipeline::{Exit, process};
+use forebay_common::abi::{RETIRE_BATCH, RetireBatch};
+use forebay_common::family::{V4, V6};
+use forebay_common::pipeline::{Exit, mark_retiring, process, remove_retiring};
 
 use crate::frame::XdpFrame;
+use crate::kernel::FibFamily;
+use crate::maps::Maps;
 use crate::tables::KernelTables;
 
 /// Balances and translates every frame of an attached interface.
@@ -37,6 +41,43 @@ pub fn forebay(ctx: XdpContext) -> u32 {
 pub fn clocks(_: XdpContext) -> u32 {
     maps::set_clocks(kernel::jiffies(), kernel::boot_nanoseconds());
     xdp_action::XDP_DROP
+}
+
+/// Ends the IPv4 flows that the daemon's sweep found to be over.
+#[xdp]
+pub fn retire4(_: XdpContext) -> u32 {
+    kernel::repeat(RETIRE_BATCH as u32, retire::<V4>);
+    xdp_action::XDP_DROP
+}
+
+/// Ends the IPv6 flows that the daemon's sweep found to be over.
+#[xdp]
+pub fn retire6(_: XdpContext) -> u32 {
+    kernel::repeat(RETIRE_BATCH as u32, retire::<V6>);
+    xdp_action::XDP_DROP
+}
+
+/// Takes the batch's step for the flow in one of its places; says whether there are more.
+#[inline(always)]
+fn retire<A: Maps + FibFamily>(index: u32) -> bool {
+    let tables = KernelTables::without_context();
+    let Some(batch) = A::retire_batch() else {
+        return false;
+    };
+    if index >= batch.count {
+        return false;
+    }
+    let place = index as usize;
+    let (Some(key), Some(done)) = (batch.keys.get(place), batch.done.get_mut(place)) else {
+        return false;
+    };
+    let taken = if batch.step == RetireBatch::<A>::MARK {
+        mark_retiring(&tables, key)
+    } else {
+        remove_retiring(&tables, key)
+    };
+    *done = u8::from(taken);
+    true
 }
 
 #[panic_handler]

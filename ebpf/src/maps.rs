@@ -6,7 +6,7 @@ use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, LpmTrie, PerCpuArr
 use aya_ebpf::macros::btf_map;
 use forebay_common::abi::{
     Backend, Interface, MAX_ADDRESSES, MAX_BACKENDS, MAX_INTERFACES, MAX_RINGS, MAX_RULES,
-    MAX_VIRTUAL_NETWORKS, Owner, RING_SIZE, Rule, RuleCounters, RuleKey, Settings,
+    MAX_VIRTUAL_NETWORKS, Owner, RING_SIZE, RetireBatch, Rule, RuleCounters, RuleKey, Settings,
 };
 use forebay_common::balance::filter;
 use forebay_common::family::{Family, V4, V6};
@@ -90,6 +90,13 @@ static SCRATCH4: PerCpuArray<Scratch<V4>, 1> = PerCpuArray::new();
 #[btf_map]
 static SCRATCH6: PerCpuArray<Scratch<V6>, 1> = PerCpuArray::new();
 
+/// Flows to be ended; written by the daemon, answered by the retire programs.
+#[btf_map]
+static RETIRE4: Array<RetireBatch<V4>, 1> = Array::new();
+/// Flows to be ended; written by the daemon, answered by the retire programs.
+#[btf_map]
+static RETIRE6: Array<RetireBatch<V6>, 1> = Array::new();
+
 /// Jiffies and boot clock; written by the clock program.
 #[btf_map]
 static CLOCKS: Array<[u64; 2], 1> = Array::new();
@@ -120,6 +127,7 @@ pub(crate) trait Maps: Family {
     fn addresses() -> &'static Addresses<Self>;
     fn backends() -> &'static Backends<Self>;
     fn scratch() -> &'static PerCpuArray<Scratch<Self>, 1>;
+    fn retire_batch() -> Option<&'static mut RetireBatch<Self>>;
     fn is_virtual_network(address: Self) -> bool;
 }
 
@@ -142,6 +150,12 @@ impl Maps for V4 {
     #[inline(always)]
     fn scratch() -> &'static PerCpuArray<Scratch<Self>, 1> {
         &SCRATCH4
+    }
+
+    #[inline(always)]
+    fn retire_batch() -> Option<&'static mut RetireBatch<Self>> {
+        // SAFETY: one daemon runs one retire program at a time.
+        RETIRE4.get_ptr_mut(0).map(|batch| unsafe { &mut *batch })
     }
 
     #[inline(always)]
@@ -169,6 +183,12 @@ impl Maps for V6 {
     #[inline(always)]
     fn scratch() -> &'static PerCpuArray<Scratch<Self>, 1> {
         &SCRATCH6
+    }
+
+    #[inline(always)]
+    fn retire_batch() -> Option<&'static mut RetireBatch<Self>> {
+        // SAFETY: one daemon runs one retire program at a time.
+        RETIRE6.get_ptr_mut(0).map(|batch| unsafe { &mut *batch })
     }
 
     #[inline(always)]

@@ -26,6 +26,14 @@ impl KernelTables {
     pub(crate) fn new(ctx: &impl EbpfContext) -> Self {
         Self { ctx: ctx.as_ptr() }
     }
+
+    /// For programs that route nothing.
+    #[inline(always)]
+    pub(crate) fn without_context() -> Self {
+        Self {
+            ctx: core::ptr::null_mut(),
+        }
+    }
 }
 
 /// Adds to a counter of this CPU; a missing slot changes nothing.

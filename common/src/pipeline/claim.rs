@@ -191,9 +191,11 @@ impl Claim<'_> {
         protocol: u32,
     ) -> Standing {
         let is_over = |grace| is_over_for(self.settings, found, other, protocol, self.now, grace);
-        if is_over(self.settings.grace) {
+        if found.marks() & marks::RETIRING != 0 {
+            Standing::Leaving
+        } else if is_over(self.settings.grace) {
             Standing::Over
-        } else if found.marks() & marks::RETIRING != 0 || is_over(0) {
+        } else if is_over(0) {
             Standing::Leaving
         } else if found.state(protocol).has_ended() {
             Standing::Ended
@@ -218,7 +220,7 @@ impl Claim<'_> {
 enum Standing {
     /// Over, and nobody can still be using its entries.
     Over,
-    /// Over, but too recently, or about to be removed.
+    /// Over, but too recently; or retiring, which only the sweep may remove.
     Leaving,
     /// Its connection has ended, its time has not.
     Ended,

@@ -37,9 +37,6 @@ pub fn is_over_for<A: Family>(
     now: u64,
     grace: u32,
 ) -> bool {
-    if flow.marks() & marks::RETIRING != 0 {
-        return is_over(now, flow.last_seen(), grace);
-    }
     let lifetime = lifetime(
         &settings.timeouts,
         protocol,

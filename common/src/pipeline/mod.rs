@@ -14,8 +14,10 @@ mod first;
 mod forward;
 mod life;
 mod neighbor;
+mod retire;
 
 pub use life::is_over_for;
+pub use retire::{mark_retiring, remove_retiring};
 
 use crate::abi::Settings;
 use crate::balance::filter;

@@ -1,0 +1,66 @@
+//! Ending flows whose time has run out, in two steps, for the daemon's sweep.
+//!
+//! Other CPUs may have found an entry a moment before it was over and still be using it, and a freed
+//! entry is at once somebody else's. So a flow is first marked, which makes it a miss for everybody,
+//! and removed a few jiffies later.
+
+use super::life::is_over_for;
+use crate::family::Family;
+use crate::flow::{FlowKey, FlowRef, is_over, marks};
+use crate::tables::Tables;
+
+/// Marks both directions of a flow as retiring if it is over. Says whether it did.
+#[inline(always)]
+pub fn mark_retiring<A: Family, T: Tables<A>>(tables: &T, key: &FlowKey<A>) -> bool {
+    let (Some(settings), Some(flow)) = (tables.settings(), tables.flow(key)) else {
+        return false;
+    };
+    let now = tables.now();
+    let other = tables.flow(&flow.reply_key(key.protocol));
+    let retiring = flow.marks() & marks::RETIRING != 0;
+    if retiring || !is_over_for(settings, flow, other, key.protocol, now, settings.grace) {
+        return false;
+    }
+    if !mark(flow, now) {
+        return false;
+    }
+    if let Some(other) = other {
+        mark(other, now);
+    }
+    true
+}
+
+/// Marks an entry, unless a claim has made it another flow's in the meantime: that shows in its time.
+#[inline(always)]
+fn mark<A: Family>(flow: FlowRef<'_, A>, now: u64) -> bool {
+    let last_seen = flow.last_seen();
+    flow.set_marks(flow.marks() | marks::RETIRING);
+    if flow.last_seen() != last_seen {
+        flow.set_marks(flow.marks() & !marks::RETIRING);
+        return false;
+    }
+    flow.set_last_seen(now);
+    true
+}
+
+/// Removes both directions of a flow that was marked long enough ago. Says whether it did.
+#[inline(always)]
+pub fn remove_retiring<A: Family, T: Tables<A>>(tables: &T, key: &FlowKey<A>) -> bool {
+    let (Some(settings), Some(flow)) = (tables.settings(), tables.flow(key)) else {
+        return false;
+    };
+    if flow.marks() & marks::RETIRING == 0
+        || !is_over(tables.now(), flow.last_seen(), settings.grace)
+    {
+        return false;
+    }
+    let reply = flow.reply_key(key.protocol);
+    let pair = tables
+        .flow(&reply)
+        .is_some_and(|other| other.marks() & marks::RETIRING != 0);
+    if pair {
+        tables.remove(&reply);
+    }
+    tables.remove(key);
+    true
+}
