@@ -195,8 +195,14 @@ impl Frontend {
 
     /// The single addresses of this frontend; prefixes are left out.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        let v4 = self.ipv4.filter(|net| net.prefix_len() == 32).map(|net| IpAddr::V4(net.addr()));
-        let v6 = self.ipv6.filter(|net| net.prefix_len() == 128).map(|net| IpAddr::V6(net.addr()));
+        let v4 = self
+            .ipv4
+            .filter(|net| net.prefix_len() == 32)
+            .map(|net| IpAddr::V4(net.addr()));
+        let v6 = self
+            .ipv6
+            .filter(|net| net.prefix_len() == 128)
+            .map(|net| IpAddr::V6(net.addr()));
         v4.into_iter().chain(v6)
     }
 }
@@ -243,7 +249,10 @@ pub struct IpConfig {
 impl IpConfig {
     /// The private addresses.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.ipv4.map(IpAddr::V4).into_iter().chain(self.ipv6.map(IpAddr::V6))
+        self.ipv4
+            .map(IpAddr::V4)
+            .into_iter()
+            .chain(self.ipv6.map(IpAddr::V6))
     }
 }
 
@@ -667,4 +676,41 @@ pub enum Selector {
     LoadBalancer,
     /// Tag `Internet`
     Internet,
+}
+
+impl Config {
+    /// The IP configuration that a member names.
+    pub fn ip_config(&self, target: &MemberRef) -> Option<&IpConfig> {
+        let instance = self
+            .instances
+            .iter()
+            .find(|instance| instance.name == target.instance)?;
+        instance
+            .ip_configs
+            .iter()
+            .find(|ip_config| ip_config.name == target.ip_config)
+    }
+
+    /// The IP configuration that has a private address, as `instance/ip_config`.
+    pub fn owner_of(&self, address: IpAddr) -> Option<MemberRef> {
+        self.instances.iter().find_map(|instance| {
+            let has_it =
+                |ip_config: &&IpConfig| ip_config.addresses().any(|known| known == address);
+            let found = instance.ip_configs.iter().find(has_it)?;
+            Some(MemberRef {
+                instance: instance.name.clone(),
+                ip_config: found.name.clone(),
+            })
+        })
+    }
+
+    /// The pool of this name.
+    pub fn pool(&self, name: &str) -> Option<&Pool> {
+        self.pools.iter().find(|pool| pool.name == name)
+    }
+
+    /// The frontend of this name.
+    pub fn frontend(&self, name: &str) -> Option<&Frontend> {
+        self.frontends.iter().find(|frontend| frontend.name == name)
+    }
 }

@@ -1,0 +1,229 @@
+//! What the file may say but the present version cannot run yet. Everything is parsed and
+//! validated in full; each line here that goes away makes one feature available.
+
+use toml_edit::Value;
+
+use super::model::Config;
+use super::place::{Entry, Place};
+use super::source::Source;
+
+/// A whole kind of table.
+struct MissingTable {
+    kind: &'static str,
+    feature: &'static str,
+}
+
+/// A key, for some of its values.
+struct MissingKey {
+    kind: &'static str,
+    key: &'static str,
+    feature: &'static str,
+    /// What can be written instead.
+    expected: &'static str,
+    concerns: fn(&Value) -> bool,
+}
+
+const TABLES: [MissingTable; 6] = [
+    table("public_ip", "a public IP of an instance"),
+    table("inbound_nat_rule", "inbound NAT"),
+    table("outbound_rule", "an outbound rule"),
+    table("default_outbound", "default outbound"),
+    table("dns", "keeping names in the DNS"),
+    table("security_group", "a security group"),
+];
+
+const KEYS: [MissingKey; 23] = [
+    key(
+        "node",
+        "advertise",
+        "advertise = \"standby\"",
+        NEIGHBOR_OR_NONE,
+        |value| is(value, &["standby"]),
+    ),
+    key("node", "full_nat_ipv4", "full-nat", UNSET, is_set),
+    key("node", "full_nat_ipv6", "full-nat", UNSET, is_set),
+    key(
+        "limits",
+        "new_flows_per_second_per_source",
+        "a limit of new flows",
+        "0",
+        is_not_zero,
+    ),
+    key("timeouts", "drain", "draining", UNSET, is_set),
+    key("api", "metrics", "the metrics server", UNSET, is_set),
+    key("api", "whoami", "whoami", UNSET, is_set),
+    key("api", "group", "reading by a system group", UNSET, is_set),
+    key("log", "flow_log", "the flow log", UNSET, is_set),
+    key("frontend", "shared", "a shared frontend", "false", is_true),
+    key(
+        "frontend",
+        "ipv4",
+        "a frontend with a prefix",
+        "a single address",
+        is_ipv4_prefix,
+    ),
+    key(
+        "frontend",
+        "ipv6",
+        "a frontend with a prefix",
+        "a single address",
+        is_ipv6_prefix,
+    ),
+    key(
+        "instance",
+        "public_ip",
+        "a public IP of an instance",
+        ABSENT,
+        always,
+    ),
+    key(
+        "instance",
+        "security_group",
+        "a security group",
+        ABSENT,
+        always,
+    ),
+    key(
+        "instance.ip_configs",
+        "public_ip",
+        "a public IP of an instance",
+        ABSENT,
+        always,
+    ),
+    key(
+        "instance.ip_configs",
+        "security_group",
+        "a security group",
+        ABSENT,
+        always,
+    ),
+    key(
+        "pool.members",
+        "admin_state",
+        "an admin state",
+        "\"none\"",
+        |value| is(value, &["up", "down"]),
+    ),
+    key(
+        "rule",
+        "port",
+        "a rule for a range of ports",
+        "a single port",
+        Value::is_str,
+    ),
+    key(
+        "rule",
+        "port",
+        "a rule for every port",
+        "a single port",
+        |value| !is_not_zero(value) && value.is_integer(),
+    ),
+    key(
+        "rule",
+        "protocol",
+        "protocol = \"all\"",
+        "\"tcp\" or \"udp\"",
+        |value| is(value, &["all"]),
+    ),
+    key("rule", "forwarding", "full-nat", "\"nat\"", |value| {
+        is(value, &["full-nat"])
+    }),
+    key("rule", "forwarding", "dsr", "\"nat\"", |value| {
+        is(value, &["dsr"])
+    }),
+    key("rule", "probe", "a health probe", ABSENT, always),
+];
+
+const UNSET: &str = "\"\"";
+const ABSENT: &str = "no such key";
+const NEIGHBOR_OR_NONE: &str = "\"neighbor\" or \"none\"";
+
+const fn table(kind: &'static str, feature: &'static str) -> MissingTable {
+    MissingTable { kind, feature }
+}
+
+const fn key(
+    kind: &'static str,
+    key: &'static str,
+    feature: &'static str,
+    expected: &'static str,
+    concerns: fn(&Value) -> bool,
+) -> MissingKey {
+    MissingKey {
+        kind,
+        key,
+        feature,
+        expected,
+        concerns,
+    }
+}
+
+/// Refuses what is not available yet.
+pub(super) fn refuse(source: &Source<'_>) {
+    for place in source.places() {
+        for missing in TABLES.iter().filter(|missing| missing.kind == place.kind) {
+            // A table that is not in the file stands in with no text.
+            if place.found != "nothing" {
+                source.error(place.whole(), "no such table", message(missing.feature));
+            }
+        }
+        for missing in KEYS.iter().filter(|missing| missing.kind == place.kind) {
+            if value(&place, missing.key).is_some_and(missing.concerns) {
+                source.error(
+                    place.at(missing.key),
+                    missing.expected,
+                    message(missing.feature),
+                );
+            }
+        }
+    }
+}
+
+/// Turns off what is on by default but not available yet.
+pub(super) fn turn_off(config: &mut Config) {
+    // Refused when written, so only the default can be here.
+    config.api.metrics = None;
+}
+
+fn message(feature: &str) -> String {
+    format!("{feature} is not available yet in this version; remove it")
+}
+
+fn value<'p>(place: &'p Place, key: &str) -> Option<&'p Value> {
+    place
+        .entries
+        .get(key)
+        .and_then(|Entry { value, .. }| value.as_ref())
+}
+
+fn always(_: &Value) -> bool {
+    true
+}
+
+fn is(value: &Value, words: &[&str]) -> bool {
+    value.as_str().is_some_and(|text| words.contains(&text))
+}
+
+fn is_set(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| !text.is_empty())
+}
+
+fn is_true(value: &Value) -> bool {
+    value.as_bool() == Some(true)
+}
+
+fn is_not_zero(value: &Value) -> bool {
+    value.as_integer().is_some_and(|number| number != 0)
+}
+
+fn is_ipv4_prefix(value: &Value) -> bool {
+    value
+        .as_str()
+        .is_some_and(|text| text.contains('/') && !text.ends_with("/32"))
+}
+
+fn is_ipv6_prefix(value: &Value) -> bool {
+    value
+        .as_str()
+        .is_some_and(|text| text.contains('/') && !text.ends_with("/128"))
+}
