@@ -119,15 +119,27 @@ fn refused(source: Source<'_>) -> Diagnostics {
 fn not_toml(source: &Source<'_>, error: &TomlError) {
     let start = error.span().map_or(0, |span| span.start);
     let (what, expected) = match error.message().split_once(", expected ") {
-        Some((what, expected)) => (what, expected),
+        Some((what, expected)) if expected != "nothing" => (what, expected),
+        Some((what, _)) => (what, "valid TOML"),
         None => (error.message(), "valid TOML"),
+    };
+    // An address without quotes is half a number.
+    let unquoted = [
+        "invalid float",
+        "invalid integer",
+        "invalid date",
+        "invalid time",
+    ];
+    let hint = match unquoted.iter().any(|start| what.starts_with(start)) {
+        true => "; write addresses, durations and other text in quotes",
+        false => "",
     };
     let spot = Spot {
         key: String::new(),
         line: source.line(start),
         found: source.quote_line(start),
     };
-    source.error(spot, expected, format!("this is not TOML: {what}"));
+    source.error(spot, expected, format!("this is not TOML: {what}{hint}"));
 }
 
 fn unreadable(file: &str, error: &std::io::Error) -> Diagnostics {

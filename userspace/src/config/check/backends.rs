@@ -1,7 +1,7 @@
 //! Two rules that send to one (instance address, port, protocol): a reply alone does not tell
 //! which of them it belongs to.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -14,28 +14,47 @@ use crate::config::snat::Family;
 struct Route<'d> {
     place: &'d Place,
     protocol: Protocol,
-    /// With `None` for a rule for every port: it yields to any other.
+    /// `None` is every port: such a rule yields to any other.
     ports: Option<RangeInclusive<u16>>,
     addresses: Vec<IpAddr>,
 }
 
 pub(super) fn check(check: &Check<'_>) {
     let routes = routes(check);
-    let mut by_address: HashMap<IpAddr, Vec<usize>> = HashMap::new();
-    let mut warned = std::collections::HashSet::new();
+    let mut by_address: BTreeMap<IpAddr, Vec<usize>> = BTreeMap::new();
     for (index, route) in routes.iter().enumerate() {
         for address in &route.addresses {
-            let earlier = by_address.entry(*address).or_default();
-            for other in earlier.iter() {
-                let shared = shared_port(&routes[*other], route);
-                if let Some(port) = shared
-                    && warned.insert((*other, index))
-                {
-                    warn(check, &routes[*other], route, *address, port);
+            by_address.entry(*address).or_default().push(index);
+        }
+    }
+    let mut warned = HashSet::new();
+    for (address, mut indexes) in by_address {
+        // Sorted by first port, a route can only meet those that begin before its last one.
+        indexes.sort_by_key(|index| routes[*index].first_port());
+        for (position, one) in indexes.iter().enumerate() {
+            let others = indexes[position + 1..].iter();
+            for other in others.take_while(|other| routes[*one].reaches(&routes[**other])) {
+                let (earlier, later) = (one.min(other), one.max(other));
+                let meet = routes[*one].protocol.overlaps(routes[*other].protocol);
+                if meet && warned.insert((*earlier, *later)) {
+                    let port = routes[*other].first_port().max(1);
+                    warn(check, &routes[*earlier], &routes[*later], address, port);
                 }
             }
-            earlier.push(index);
         }
+    }
+}
+
+impl Route<'_> {
+    /// Rules for every port come first and meet only each other.
+    fn first_port(&self) -> u16 {
+        self.ports.as_ref().map_or(0, |ports| *ports.start())
+    }
+
+    /// Whether a route that begins at the same port or later begins before this one ends.
+    fn reaches(&self, later: &Route<'_>) -> bool {
+        let last = self.ports.as_ref().map_or(0, |ports| *ports.end());
+        later.first_port() <= last
     }
 }
 
@@ -51,20 +70,6 @@ fn warn(check: &Check<'_>, earlier: &Route<'_>, later: &Route<'_>, address: IpAd
     check
         .source
         .warning(spot, "a backend port of its own", message);
-}
-
-fn shared_port(one: &Route<'_>, other: &Route<'_>) -> Option<u16> {
-    if !one.protocol.overlaps(other.protocol) {
-        return None;
-    }
-    let (one, other) = match (&one.ports, &other.ports) {
-        (Some(one), Some(other)) => (one, other),
-        // Two rules for every port share all of them.
-        (None, None) => return Some(1),
-        _ => return None,
-    };
-    let first = *one.start().max(other.start());
-    (first <= *one.end().min(other.end())).then_some(first)
 }
 
 fn routes<'d>(check: &Check<'d>) -> Vec<Route<'d>> {

@@ -37,6 +37,18 @@ fn text_that_is_not_toml() {
             "valid TOML",
             "duplicate",
         ),
+        (
+            "frontend = 203.0.113.10 #<",
+            "frontend = 203.0.113.10 #<",
+            "valid TOML",
+            "invalid float; write addresses, durations and other text in quotes",
+        ),
+        (
+            "timeouts.tcp_idle = 4m #<",
+            "timeouts.tcp_idle = 4m #<",
+            "literal string",
+            "string values must be quoted",
+        ),
     ] {
         refuses(text, ("", found, expected, message));
         assert!(errors(text)[0].message.starts_with("this is not TOML: "));
