@@ -12,6 +12,7 @@ const PROGRAM: &str = "forebay-bench";
 
 /// Measure the packet path; arguments are passed on
 #[derive(clap::Args)]
+#[command(disable_help_flag = true)]
 pub(crate) struct Args {
     /// Passed on; `--help` tells what there is
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -20,6 +20,7 @@ pub(crate) struct Args {
 
 /// Make the same network and leave it up to play in
 #[derive(clap::Args)]
+#[command(disable_help_flag = true)]
 pub(crate) struct LabArgs {
     /// Passed on; `--help` tells what there is
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -1,6 +1,6 @@
 //! `cargo xtask lint`: formatting, clippy on both sides, documentation.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::setup::Group;
 use crate::setup::toolchain::{self, Compiler};
@@ -16,14 +16,25 @@ const HOST: &[&str] = &["--workspace", "--exclude", "forebay-ebpf"];
 /// The verb.
 pub(crate) fn run(_: &Args) -> Result<()> {
     setup::ensure(&[Group::Build, Group::Lint])?;
-    process::run(process::cargo().args(["fmt", "--all", "--check"]))?;
     let mut host = process::cargo();
     host.arg("clippy").args(HOST);
-    process::run(host.args(["--all-targets", "--", "-D", "warnings"]))?;
-    process::run(&mut kernel_clippy(&toolchain::find()?))?;
+    host.args(["--all-targets", "--", "-D", "warnings"]);
     let mut documentation = process::cargo();
     documentation.args(["doc", "--no-deps"]).args(HOST);
-    process::run(documentation.env("RUSTDOCFLAGS", "-D warnings"))?;
+    documentation.env("RUSTDOCFLAGS", "-D warnings");
+    let faults: Vec<String> = [
+        process::cargo().args(["fmt", "--all", "--check"]),
+        &mut host,
+        &mut kernel_clippy(&toolchain::find()?),
+        &mut documentation,
+    ]
+    .into_iter()
+    .filter_map(|command| process::run(command).err())
+    .map(|error| error.to_string())
+    .collect();
+    if !faults.is_empty() {
+        bail!("lint found something:\n  {}", faults.join("\n  "));
+    }
     println!("lint: ok");
     Ok(())
 }

@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader, IsTerminal};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -205,20 +207,76 @@ pub(crate) fn no_root() -> Option<&'static str> {
     (!allowed).then_some("not root, and sudo asks for a password")
 }
 
-/// Runs the command and shows what it prints while it does; each line of its
-/// standard output is handed to `read` as well.
-pub(crate) fn tee(command: &mut Command, mut read: impl FnMut(&str)) -> Result<ExitStatus> {
+/// Runs the command and hands each line of its standard output to `read` while
+/// it runs. After `limit` it is killed, and that is an error.
+pub(crate) fn follow(
+    command: &mut Command,
+    limit: Duration,
+    mut read: impl FnMut(&str),
+) -> Result<ExitStatus> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot run {}", program(command)))?;
     let output = child.stdout.take().expect("the output is a pipe");
-    for line in BufReader::new(output).split(b'\n') {
-        let line = line.context("cannot read the output")?;
-        let line = String::from_utf8_lossy(&line);
-        println!("{line}");
-        read(&line);
+    let (sender, lines) = mpsc::channel();
+    // Not joined: when the program is killed, one that it started may hold the pipe open.
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    let end = Instant::now() + limit;
+    loop {
+        match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok(line) => read(String::from_utf8_lossy(&line).trim_end_matches('\r')),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(child.wait()?),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                child.kill().context("cannot end it")?;
+                child.wait()?;
+                let seconds = limit.as_secs();
+                bail!(
+                    "{} did not end within {seconds} s and was killed",
+                    program(command)
+                );
+            }
+        }
     }
-    Ok(child.wait()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn lines_are_handed_on_and_the_status_is_returned() {
+        let mut lines = Vec::new();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo one; echo two; exit 3"]);
+        let status = follow(&mut command, LONG, |line| lines.push(line.to_owned())).unwrap();
+        assert_eq!(lines, ["one", "two"]);
+        assert_eq!(status.code(), Some(3));
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_killed_although_its_child_holds_the_pipe() {
+        let started = Instant::now();
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 5 & sleep 60"]);
+        let error = follow(&mut command, Duration::from_millis(50), |_| {}).unwrap_err();
+        assert!(error.to_string().contains("was killed"), "{error}");
+        assert!(started.elapsed() < Duration::from_secs(4));
+    }
+
+    #[test]
+    fn what_a_failing_program_complains_about_is_part_of_the_error() {
+        let mut command = Command::new("sh");
+        let error = read(command.args(["-c", "echo no luck >&2; exit 1"])).unwrap_err();
+        assert!(error.to_string().contains("no luck"), "{error}");
+    }
 }

@@ -50,23 +50,27 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Installs what the groups need and this machine lacks. Silent when that is nothing.
 pub(crate) fn ensure(groups: &[Group]) -> Result<()> {
+    let with_compiler = groups.iter().any(|group| *group != Group::Vm);
+    let compiler = toolchain::find().ok().filter(|_| with_compiler);
     let missing = packages::missing(groups);
-    if !missing.is_empty() {
-        let names: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    let mut names: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    if with_compiler && compiler.is_none() {
+        names.extend(toolchain::packages()?);
+    }
+    if !names.is_empty() {
         step(&format!("system packages: {}", names.join(" ")), || {
             apt::install(&names)
         })?;
-        let still = packages::missing(groups);
-        if let Some(need) = still.first() {
-            bail!(
-                "`{}` is still missing although the package {} was installed",
-                need.program,
-                need.package
-            );
-        }
     }
-    if groups.iter().any(|group| *group != Group::Vm) {
-        let compiler = toolchain::ensure()?;
+    if let Some(need) = packages::missing(groups).first() {
+        bail!(
+            "`{}` is still missing although the package {} was installed",
+            need.program,
+            need.package
+        );
+    }
+    if with_compiler {
+        let compiler = toolchain::ensure(compiler)?;
         if groups.contains(&Group::Lint) {
             compiler.ensure_clippy()?;
             rust_component("clippy", "clippy")?;

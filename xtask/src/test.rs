@@ -3,7 +3,8 @@
 mod programs;
 pub(crate) mod summary;
 
-use std::time::Instant;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
@@ -12,6 +13,9 @@ use crate::{object, process, setup, vm, workspace};
 use programs::{Program, UNIT};
 use summary::{Counts, Row};
 
+/// A test program that runs longer hangs; with `--long` it may be at work.
+const LIMIT: Duration = Duration::from_secs(30 * 60);
+const LONG_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Suites that run in virtual machines as well.
 const IN_GUESTS: &[&str] = &["packet", "differential"];
 
@@ -100,23 +104,20 @@ fn suite_row(suite: &str, programs: &[Program], args: &Args) -> Result<Row> {
     let started = Instant::now();
     let mut counts = Counts::default();
     let mut notes = Vec::new();
+    let limit = if args.long { LONG_LIMIT } else { LIMIT };
     for program in programs.iter().filter(|program| program.suite == suite) {
         let mut command = program.command(args.long)?;
         command.args(&args.filter);
-        let before = counts.failed;
-        let status = process::tee(&mut command, |line| counts.read(line))?;
-        if !status.success() && counts.failed == before {
-            counts.failed += 1;
-            notes.push(format!("{}: {status}", program.name));
-        }
+        notes.extend(run_counted(&program.name, &mut command, limit, &mut counts));
     }
     if suite == UNIT && args.filter.is_none() {
         let mut command = programs::documentation();
-        let status = process::tee(&mut command, |line| counts.read(line))?;
-        if !status.success() {
-            counts = counts.with_status(false);
-            notes.push("documentation".to_owned());
-        }
+        notes.extend(run_counted(
+            "documentation",
+            &mut command,
+            limit,
+            &mut counts,
+        ));
     }
     Ok(Row {
         name: suite.to_owned(),
@@ -124,6 +125,28 @@ fn suite_row(suite: &str, programs: &[Program], args: &Args) -> Result<Row> {
         seconds: started.elapsed().as_secs_f64(),
         note: notes.join(", "),
     })
+}
+
+/// Runs one test program; a note tells what went wrong beyond failed tests.
+fn run_counted(
+    name: &str,
+    command: &mut Command,
+    limit: Duration,
+    counts: &mut Counts,
+) -> Option<String> {
+    let failed_before = counts.failed;
+    let outcome = process::follow(command, limit, |line| {
+        println!("{line}");
+        counts.read(line);
+    });
+    let reported = counts.failed > failed_before;
+    let note = match outcome {
+        Ok(status) if status.success() || reported => return None,
+        Ok(status) => format!("{name}: {status}"),
+        Err(error) => format!("{name}: {error:#}"),
+    };
+    counts.failed += 1;
+    Some(note)
 }
 
 /// Runs some of the suites on other kernels.

@@ -139,12 +139,18 @@ fn versions(text: &str) -> Option<((u32, u32), u32)> {
     Some((release, llvm))
 }
 
-/// Makes sure that the eBPF object can be compiled and linked.
-pub(crate) fn ensure() -> Result<Compiler> {
-    let compiler = match find() {
-        Ok(compiler) => compiler,
-        Err(_) => {
-            install_compiler()?;
+/// Packages of a compiler; none where they do not exist.
+pub(crate) fn packages() -> Result<&'static [&'static str]> {
+    Ok(if apt::offers(DEBIAN[0])? { DEBIAN } else { &[] })
+}
+
+/// Makes sure that the eBPF object can be compiled and linked, with the compiler
+/// that was found if one was.
+pub(crate) fn ensure(found: Option<Compiler>) -> Result<Compiler> {
+    let compiler = match found.or_else(|| find().ok()) {
+        Some(compiler) => compiler,
+        None => {
+            install_nightly()?;
             find().context("the compiler that was just installed cannot be used")?
         }
     };
@@ -152,16 +158,7 @@ pub(crate) fn ensure() -> Result<Compiler> {
     Ok(compiler)
 }
 
-fn install_compiler() -> Result<()> {
-    if apt::offers(DEBIAN[0])? {
-        return step(
-            &format!(
-                "Rust with the source of `core`, for eBPF: {}",
-                DEBIAN.join(" ")
-            ),
-            || apt::install(DEBIAN),
-        );
-    }
+fn install_nightly() -> Result<()> {
     if process::find("rustup").is_none() {
         bail!(
             "the eBPF program needs a Rust nightly with the source of `core`; \

@@ -1,11 +1,9 @@
 //! QEMU: the installed one, else Debian's, unpacked beside the build output.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -58,45 +56,12 @@ impl Emulator {
         &self,
         guest: &Guest,
         timeout: Duration,
-        mut read: impl FnMut(&str),
+        read: impl FnMut(&str),
     ) -> Result<()> {
         let mut command = self.command(guest);
         println!("$ {}", process::shown(&command));
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot run {}", self.program.display()))?;
-        let output = child.stdout.take().expect("the output is a pipe");
-        let (sender, lines) = mpsc::channel();
-        let reader = std::thread::spawn(move || {
-            for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        let end = Instant::now() + timeout;
-        let outcome = loop {
-            match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(line) => read(String::from_utf8_lossy(&line).trim_end_matches('\r')),
-                Err(mpsc::RecvTimeoutError::Disconnected) => break Ok(()),
-                Err(mpsc::RecvTimeoutError::Timeout) => {
-                    break Err(anyhow::anyhow!(
-                        "the guest did not end within {} s; its console: {}",
-                        timeout.as_secs(),
-                        guest.console.display()
-                    ));
-                }
-            }
-        };
-        if outcome.is_err() {
-            child.kill().context("cannot end QEMU")?;
-        }
-        let status = child.wait()?;
-        drop(lines);
-        reader.join().expect("reading lines does not panic");
-        outcome?;
+        let status = process::follow(&mut command, timeout, read)
+            .with_context(|| format!("console: {}", guest.console.display()))?;
         if !status.success() {
             bail!(
                 "QEMU failed ({status}); console: {}",
