@@ -14,20 +14,29 @@ const VERSION: &str = "0.13.0";
 
 /// Installs the linker unless one is there that can read the compiler's output.
 pub(crate) fn ensure(compiler: &Compiler) -> Result<()> {
-    match process::find(PROGRAM) {
-        None => install(compiler),
-        Some(path) => match llvm_of(&path) {
-            Some(llvm) if llvm < compiler.llvm => {
-                println!(
-                    "setup: {} has LLVM {llvm}, the compiler has LLVM {}: \
-                     an older LLVM cannot read what a newer one wrote",
-                    path.display(),
-                    compiler.llvm
-                );
-                install(compiler)
-            }
-            _ => Ok(()),
-        },
+    let found = process::find(PROGRAM);
+    let Some(needed) = compiler.llvm else {
+        return match found {
+            Some(_) => Ok(()),
+            None => bail!(
+                "{PROGRAM} is missing; install one that fits {}",
+                compiler.name
+            ),
+        };
+    };
+    let Some(path) = found else {
+        return install(needed);
+    };
+    match llvm_of(&path) {
+        Some(llvm) if llvm < needed => {
+            println!(
+                "setup: {} has LLVM {llvm}, the compiler has LLVM {needed}: \
+                 an older LLVM cannot read what a newer one wrote",
+                path.display()
+            );
+            install(needed)
+        }
+        _ => Ok(()),
     }
 }
 
@@ -48,8 +57,7 @@ fn llvm_in(program: &[u8]) -> Option<u32> {
     digits.parse().ok()
 }
 
-fn install(compiler: &Compiler) -> Result<()> {
-    let llvm = compiler.llvm;
+fn install(llvm: u32) -> Result<()> {
     let prefix = format!("/usr/lib/llvm-{llvm}");
     if !Path::new(&prefix).join("include/llvm-c").is_dir() {
         let package = format!("llvm-{llvm}-dev");

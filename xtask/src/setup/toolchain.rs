@@ -13,6 +13,8 @@ use crate::process;
 const DEBIAN: &[&str] = &["rustc-web", "cargo-web", "rust-web-src"];
 /// Clippy of the same source.
 const SYSTEM_CLIPPY: &str = "/usr/bin/cargo-clippy";
+/// Names the cargo that builds the eBPF object, whatever else is installed.
+const CHOSEN: &str = "FOREBAY_BPF_CARGO";
 /// The oldest release the eBPF crates compile with.
 const OLDEST: (u32, u32) = (1, 95);
 
@@ -22,8 +24,8 @@ pub(crate) struct Compiler {
     /// For people.
     pub(crate) name: String,
     kind: Kind,
-    /// The major version of its LLVM.
-    pub(crate) llvm: u32,
+    /// The major version of its LLVM; not known of one that the user chose.
+    pub(crate) llvm: Option<u32>,
 }
 
 /// Where a compiler comes from.
@@ -33,6 +35,8 @@ enum Kind {
     Nightly,
     /// The system's packages.
     System,
+    /// What the user's environment names.
+    Chosen,
 }
 
 impl Compiler {
@@ -42,6 +46,12 @@ impl Compiler {
             Kind::Nightly => {
                 let mut command = process::system("rustup");
                 command.args(["run", "nightly", "cargo"]);
+                command.env_remove("CARGO").env_remove("RUSTC");
+                command
+            }
+            Kind::Chosen => {
+                let mut command = Command::new(std::env::var_os(CHOSEN).unwrap_or_default());
+                process::forget_this_run(&mut command);
                 command.env_remove("CARGO").env_remove("RUSTC");
                 command
             }
@@ -67,9 +77,10 @@ impl Compiler {
     pub(crate) fn ensure_clippy(&self) -> Result<()> {
         let is_there = match self.kind {
             Kind::System => Path::new(SYSTEM_CLIPPY).exists(),
-            Kind::Nightly => process::finish(self.clippy().arg("--version"))?
-                .status
-                .success(),
+            Kind::Nightly | Kind::Chosen => {
+                let version = process::finish(self.clippy().arg("--version"))?;
+                version.status.success()
+            }
         };
         if is_there {
             return Ok(());
@@ -83,15 +94,26 @@ impl Compiler {
                 "--toolchain",
                 "nightly",
             ])),
+            Kind::Chosen => bail!("the cargo that {CHOSEN} names has no clippy"),
         })
     }
 }
 
 /// The compiler to use, as the build of the eBPF object chooses it.
 pub(crate) fn find() -> Result<Compiler> {
-    nightly()
+    chosen()
+        .or_else(nightly)
         .or_else(system)
         .context("no Rust compiler with the source of `core`")
+}
+
+fn chosen() -> Option<Compiler> {
+    let cargo = std::env::var(CHOSEN).ok()?;
+    Some(Compiler {
+        name: format!("{cargo}, as {CHOSEN} says"),
+        kind: Kind::Chosen,
+        llvm: None,
+    })
 }
 
 fn nightly() -> Option<Compiler> {
@@ -125,7 +147,7 @@ fn compiler(name: &str, kind: Kind, prefix: &Path) -> Option<Compiler> {
     Some(Compiler {
         name: format!("rustc {}.{} ({name}), LLVM {llvm}", release.0, release.1),
         kind,
-        llvm,
+        llvm: Some(llvm),
     })
 }
 
