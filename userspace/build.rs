@@ -12,8 +12,12 @@ use std::process::{Command, ExitCode};
 
 const TARGET: &str = "bpfel-unknown-none";
 const BINARY: &str = "forebay-xdp";
-const RUST_FLAGS: [&str; 4] =
-    ["-Ctarget-cpu=v3", "-Clink-arg=--btf", "-Cdebuginfo=2", "--cfg=bpf_target_arch=\"x86_64\""];
+const RUST_FLAGS: [&str; 4] = [
+    "-Ctarget-cpu=v3",
+    "-Clink-arg=--btf",
+    "-Cdebuginfo=2",
+    "--cfg=bpf_target_arch=\"x86_64\"",
+];
 
 fn main() -> ExitCode {
     match build() {
@@ -31,7 +35,8 @@ fn build() -> Result<(), String> {
     println!("cargo:rerun-if-env-changed=FOREBAY_SKIP_EBPF");
     println!("cargo:rerun-if-env-changed=FOREBAY_BPF_CARGO");
     if env::var_os("FOREBAY_SKIP_EBPF").is_some_and(|value| value != "0") {
-        return fs::write(&object, []).map_err(|error| format!("write {}: {error}", object.display()));
+        return fs::write(&object, [])
+            .map_err(|error| format!("write {}: {error}", object.display()));
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     for path in ["ebpf", "common", "Cargo.lock", "Cargo.toml"] {
@@ -40,12 +45,23 @@ fn build() -> Result<(), String> {
     let target_dir = out.join("ebpf-target");
     let output = toolchain()
         .current_dir(&root)
-        .args(["build", "--package", "forebay-ebpf", "--bin", BINARY, "--profile", "bpf", "--locked"])
+        .args([
+            "build",
+            "--package",
+            "forebay-ebpf",
+            "--bin",
+            BINARY,
+            "--profile",
+            "bpf",
+            "--locked",
+        ])
         .args(["-Z", "build-std=core", "--target", TARGET, "--target-dir"])
         .arg(&target_dir)
         .env("CARGO_ENCODED_RUSTFLAGS", RUST_FLAGS.join("\u{1f}"))
         .output()
-        .map_err(|error| format!("start cargo for the eBPF program: {error}; run `cargo xtask setup`"))?;
+        .map_err(|error| {
+            format!("start cargo for the eBPF program: {error}; run `cargo xtask setup`")
+        })?;
     if !output.status.success() {
         return Err(explain(&String::from_utf8_lossy(&output.stderr)));
     }
@@ -71,7 +87,9 @@ fn explain(stderr: &str) -> String {
 
 /// A second copy at a path that tools can name: `<target>/bpf/forebay-xdp`.
 fn publish(out: &Path, object: &Path) {
-    let Some(target) = out.ancestors().nth(4) else { return };
+    let Some(target) = out.ancestors().nth(4) else {
+        return;
+    };
     let folder = target.join("bpf");
     if fs::create_dir_all(&folder).is_ok() {
         let _ = fs::copy(object, folder.join(BINARY));
@@ -89,28 +107,39 @@ fn toolchain() -> Command {
         }
         None => {
             let mut command = Command::new("/usr/bin/cargo");
-            command.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1");
+            command
+                .env("RUSTC", "/usr/bin/rustc")
+                .env("RUSTC_BOOTSTRAP", "1");
             command
         }
     };
     for (name, _) in env::vars_os() {
         let Some(text) = name.to_str() else { continue };
-        let ours = text.starts_with("CARGO") || text.starts_with("RUSTC") || text.starts_with("RUSTFLAGS");
+        let ours =
+            text.starts_with("CARGO") || text.starts_with("RUSTC") || text.starts_with("RUSTFLAGS");
         let kept = matches!(text, "CARGO_HOME" | "CARGO_NET_OFFLINE");
         if (ours && !kept) || text == "RUSTUP_TOOLCHAIN" {
             command.env_remove(&name);
         }
     }
     if command.get_program() == "/usr/bin/cargo" {
-        command.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1");
+        command
+            .env("RUSTC", "/usr/bin/rustc")
+            .env("RUSTC_BOOTSTRAP", "1");
     }
     command
 }
 
 fn nightly_has_source() -> bool {
-    let Ok(output) = Command::new("rustup").args(["run", "nightly", "rustc", "--print", "sysroot"]).output() else {
+    let Ok(output) = Command::new("rustup")
+        .args(["run", "nightly", "rustc", "--print", "sysroot"])
+        .output()
+    else {
         return false;
     };
     let sysroot = String::from_utf8_lossy(&output.stdout);
-    output.status.success() && Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core").is_dir()
+    output.status.success()
+        && Path::new(sysroot.trim())
+            .join("lib/rustlib/src/rust/library/core")
+            .is_dir()
 }

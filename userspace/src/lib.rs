@@ -1,1 +1,15 @@
-//! Forebay.
+//! The Forebay daemon and its command line.
+//!
+//! `config` reads the file, `control_plane` decides (pure), `dataplane` is the only user of aya, `host`
+//! asks and sets the machine, `daemon` ties them together, `cli` and `control_socket` talk to people.
+
+pub mod api;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod control_plane;
+pub mod control_socket;
+pub mod daemon;
+pub mod dataplane;
+pub mod explain;
+pub mod host;

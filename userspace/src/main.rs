@@ -1,1 +1,7 @@
-fn main(){}
+//! `forebay`: daemon and command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    forebay::cli::main()
+}

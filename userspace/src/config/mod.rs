@@ -190,3 +190,12 @@ fn host_name() -> Option<String> {
 fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// The control socket that a file names, even if the rest of the file is invalid; `None` when it names
+/// none or cannot be read.
+pub fn socket_of(path: &Path) -> Option<std::path::PathBuf> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let document = Document::parse(text.as_str()).ok()?;
+    let socket = document.as_table().get("api")?.get("socket")?.as_str()?;
+    Some(socket.into())
+}

@@ -1,0 +1,375 @@
+//! What commands print with `--json`, and what travels over the control socket.
+//!
+//! Names and shapes are a contract with scripts: fields may be added, none renamed or dropped.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::control_plane::PlannedChange;
+
+/// What a command asks of the daemon.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case")]
+pub enum Request {
+    /// `forebay status`
+    Status,
+    /// `forebay show frontends`
+    Frontends,
+    /// `forebay show rules`
+    Rules,
+    /// `forebay show pools`
+    Pools,
+    /// `forebay show instances`
+    Instances,
+    /// `forebay show flows`
+    Flows(FlowFilter),
+    /// `forebay show drops`
+    Drops,
+    /// `forebay explain`
+    Explain(Question),
+    /// `forebay reload`
+    Reload,
+    /// `forebay plan`: the text of a file under a name.
+    Plan {
+        /// Name for messages.
+        file: String,
+        /// Its text.
+        text: String,
+    },
+}
+
+/// The daemon's answer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Response {
+    /// What the command prints.
+    Ok(serde_json::Value),
+    /// Why it cannot be done, and what to do.
+    Failed(String),
+}
+
+/// Which flows to show.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct FlowFilter {
+    /// Source address before translation.
+    pub source: Option<IpAddr>,
+    /// Destination address before translation.
+    pub destination: Option<IpAddr>,
+    /// Name of an instance.
+    pub instance: Option<String>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// A packet to explain.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Question {
+    /// Protocol number.
+    pub protocol: u8,
+    /// Source address.
+    pub source: IpAddr,
+    /// Source port; 0 where the protocol has none.
+    pub source_port: u16,
+    /// Destination address.
+    pub destination: IpAddr,
+    /// Destination port; 0 where the protocol has none.
+    pub destination_port: u16,
+    /// Name of the interface it comes in on.
+    pub inbound_interface: Option<String>,
+}
+
+/// `status`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// Name of the node.
+    pub name: String,
+    /// Version of the daemon.
+    pub version: String,
+    /// Whether the node forwards with its configuration.
+    pub ready: bool,
+    /// Seconds since the daemon started.
+    pub uptime_seconds: u64,
+    /// The file in force.
+    pub config: ConfigStatus,
+    /// Interfaces in file order.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// Flow tables by family.
+    pub flows: FlowTables,
+    /// Packets since the tables were made.
+    pub packets: PacketTotals,
+}
+
+/// The file in force.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ConfigStatus {
+    /// Where it was read.
+    pub path: String,
+    /// SHA-256 of its bytes.
+    pub sha256: String,
+    /// When it was read (RFC 3339, UTC).
+    pub loaded_at: String,
+}
+
+/// An interface of the node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Its name.
+    pub name: String,
+    /// `native` or `generic`, as the kernel says; `none` when not attached.
+    pub xdp_mode: String,
+    /// Whether the program is on it.
+    pub attached: bool,
+}
+
+/// Flow tables by family.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FlowTables {
+    /// IPv4.
+    pub ipv4: TableUse,
+    /// IPv6.
+    pub ipv6: TableUse,
+}
+
+/// How full a flow table is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TableUse {
+    /// Flows as last counted.
+    pub used: u64,
+    /// Flows that fit.
+    pub capacity: u64,
+}
+
+/// Packets by what became of them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct PacketTotals {
+    /// Translated and sent on.
+    pub forwarded: u64,
+    /// Left to the kernel.
+    pub passed: u64,
+    /// Answered by the node.
+    pub answered: u64,
+    /// Dropped.
+    pub dropped: u64,
+}
+
+/// `show frontends`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Frontend {
+    /// Its name.
+    pub name: String,
+    /// Its addresses.
+    pub addresses: Vec<String>,
+    /// Whether the addresses are the host's own.
+    pub shared: bool,
+    /// Whether the node answers ARP and NDP for them.
+    pub advertised: bool,
+    /// Names of its rules.
+    pub rules: Vec<String>,
+    /// Members of its rules' pools that take new flows.
+    pub members_up: usize,
+    /// Members of its rules' pools.
+    pub members_total: usize,
+}
+
+/// `show rules`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Rule {
+    /// Its name.
+    pub name: String,
+    /// Its frontend.
+    pub frontend: String,
+    /// The frontend's addresses.
+    pub addresses: Vec<String>,
+    /// `tcp`, `udp` or `all`.
+    pub protocol: String,
+    /// Port, or `first-last`.
+    pub port: serde_json::Value,
+    /// Its pool.
+    pub pool: String,
+    /// Port at the members.
+    pub backend_port: serde_json::Value,
+    /// `5-tuple`, `source-ip` or `source-ip-protocol`.
+    pub distribution: String,
+    /// `nat`, `full-nat` or `dsr`.
+    pub forwarding: String,
+    /// Flows begun.
+    pub new_flows_total: u64,
+    /// Packets, both directions.
+    pub packets_total: u64,
+    /// Bytes, both directions.
+    pub bytes_total: u64,
+    /// Flows now.
+    pub active_flows: u64,
+}
+
+/// `show pools`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Pool {
+    /// Its name.
+    pub name: String,
+    /// Its members, in file order.
+    pub members: Vec<Member>,
+}
+
+/// A member of a pool.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Member {
+    /// The instance.
+    pub instance: String,
+    /// Its IP configuration.
+    pub ip_config: String,
+    /// Share of new flows.
+    pub weight: u16,
+    /// `none`, `up` or `down`.
+    pub admin_state: String,
+    /// Its addresses.
+    pub addresses: Vec<MemberAddress>,
+    /// Flows now, through rules that use the pool.
+    pub active_flows: u64,
+    /// Whether it only finishes the flows it has.
+    pub draining: bool,
+}
+
+/// An address of a member.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MemberAddress {
+    /// The address.
+    pub address: String,
+    /// `up`, `down` or `unknown`.
+    pub health: String,
+    /// Why.
+    pub reason: String,
+    /// Whether any rule sends it new flows.
+    pub accepts_new_flows: bool,
+    /// What each rule's probe says.
+    pub probes: Vec<serde_json::Value>,
+}
+
+/// `show instances`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Instance {
+    /// Its name.
+    pub name: String,
+    /// Its security group.
+    pub security_group: Option<String>,
+    /// Its IP configurations.
+    pub ip_configs: Vec<IpConfig>,
+}
+
+/// An IP configuration of an instance.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct IpConfig {
+    /// Its name.
+    pub name: String,
+    /// Its private addresses.
+    pub addresses: Vec<String>,
+    /// Name of its public IP.
+    pub public_ip: Option<String>,
+    /// Pools it is a member of.
+    pub pools: Vec<String>,
+    /// How it reaches the outside.
+    pub outbound: String,
+}
+
+/// `show flows`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Flow {
+    /// `tcp`, `udp` ...
+    pub protocol: String,
+    /// What made it.
+    pub kind: String,
+    /// As its opener's packets come in.
+    pub original: Endpoints,
+    /// As they go on.
+    pub translated: Endpoints,
+    /// `opening`, `established`, `closing` or `closed`.
+    pub state: String,
+    /// Since its last packet.
+    pub idle_seconds: f64,
+    /// Until it ends without further packets.
+    pub expires_in_seconds: f64,
+    /// The instance.
+    pub instance: String,
+    /// The frontend.
+    pub frontend: String,
+    /// The rule.
+    pub rule: String,
+    /// Packets, both directions.
+    pub packets: u64,
+    /// Bytes, both directions.
+    pub bytes: u64,
+}
+
+/// Addresses and ports of a packet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoints {
+    /// Source address.
+    pub source: String,
+    /// Source port.
+    pub source_port: u16,
+    /// Destination address.
+    pub destination: String,
+    /// Destination port.
+    pub destination_port: u16,
+}
+
+/// `show drops`: packets by reason.
+pub type Drops = BTreeMap<String, u64>;
+
+/// `explain`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Explanation {
+    /// `forward`, `drop`, `pass` or `answer`.
+    pub verdict: String,
+    /// Name of the reason it would be counted under.
+    pub reason: String,
+    /// What that means.
+    pub meaning: String,
+    /// What was asked on the way.
+    pub steps: Vec<Step>,
+    /// The packet as it would go on.
+    pub translated: Option<Endpoints>,
+    /// The instance it would go to or comes from.
+    pub instance: Option<String>,
+    /// Where it would go next.
+    pub next_hop: Option<String>,
+}
+
+/// A step of the packet path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// What was asked.
+    pub question: String,
+    /// What was found.
+    pub answer: String,
+}
+
+/// `reload` and `plan`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// Whether the file can be run.
+    pub valid: bool,
+    /// Mistakes.
+    pub errors: Vec<serde_json::Value>,
+    /// What is allowed but probably not meant.
+    pub warnings: Vec<serde_json::Value>,
+    /// What is or would be different.
+    pub changes: Vec<PlannedChange>,
+    /// Kernel memory of the tables, bytes.
+    pub memory_bytes: u64,
+    /// Tables by name.
+    pub tables: Vec<TableSize>,
+}
+
+/// Size of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableSize {
+    /// Its name.
+    pub name: String,
+    /// Entries that fit.
+    pub entries: u64,
+    /// Kernel memory, bytes.
+    pub bytes: u64,
+}

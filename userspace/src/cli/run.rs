@@ -1,0 +1,69 @@
+//! `forebay run` and `forebay detach`.
+
+use std::io::Write;
+
+use anyhow::Context;
+
+use super::{Common, Failure, LogShape, log_format};
+use crate::config::{self, model::Log};
+use crate::daemon::{self, Options};
+
+pub(super) fn run(common: &Common, detach_on_exit: bool) -> Result<(), Failure> {
+    let loaded =
+        config::load(&common.config).map_err(|errors| Failure::Invalid(errors.to_string()))?;
+    start_log(&loaded.config.log);
+    let options = Options {
+        config: common.config.clone(),
+        detach_on_exit,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    Ok(runtime.block_on(daemon::run(options, loaded))?)
+}
+
+pub(super) fn detach(common: &Common) -> Result<(), Failure> {
+    let loaded =
+        config::load(&common.config).map_err(|errors| Failure::Invalid(errors.to_string()))?;
+    let done = daemon::detach(&loaded.config)?;
+    if done.is_empty() {
+        println!(
+            "nothing to remove: no pins in {}",
+            loaded.config.node.bpf_fs.display()
+        );
+    }
+    for what in done {
+        println!("removed or put back: {what}");
+    }
+    Ok(())
+}
+
+/// Logs to standard error; `FOREBAY_LOG` overrides the level of the file, per module if need be.
+fn start_log(log: &Log) {
+    let mut builder = env_logger::Builder::new();
+    builder.filter_level(log.level);
+    if let Ok(filter) = std::env::var("FOREBAY_LOG") {
+        builder.parse_filters(&filter);
+    }
+    match log_format(log.format) {
+        LogShape::Text => {
+            builder.format_target(false);
+        }
+        LogShape::Json => {
+            builder.format(|out, record| {
+                let time =
+                    humantime::format_rfc3339_millis(std::time::SystemTime::now()).to_string();
+                let line = serde_json::json!({
+                    "time": time,
+                    "level": record.level().as_str().to_lowercase(),
+                    "message": record.args().to_string(),
+                });
+                writeln!(out, "{line}")
+            });
+        }
+    }
+    // A second logger in one process exists in tests only.
+    let _ = builder.try_init();
+}

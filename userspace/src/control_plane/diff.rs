@@ -1,0 +1,154 @@
+//! From one state of the tables to another, one write at a time, such that every state in between is
+//! valid: what is pointed at is written before what points at it, and removed after.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use forebay_common::abi::{Interface, Owner, Rule, RuleKey, Settings};
+use forebay_common::balance::RingMember;
+use forebay_common::family::{V4, V6};
+
+use super::state::{FamilyState, Ring, TableState};
+
+/// One write to a table of one family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FamilyChange<A> {
+    /// What an address is; `None`: nothing any more.
+    Address(A, Option<Owner>),
+    /// A member's address; `None`: no member any more.
+    Backend(u32, Option<A>),
+    /// A prefix of the virtual network (length, address) comes or goes.
+    VirtualNetwork(u32, A, bool),
+}
+
+/// One write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// To an IPv4 table.
+    V4(FamilyChange<V4>),
+    /// To an IPv6 table.
+    V6(FamilyChange<V6>),
+    /// A rule; `None`: gone.
+    Rule(RuleKey, Option<Rule>),
+    /// A ring, replaced whole; `None`: gone.
+    Ring(u32, Option<Vec<RingMember>>),
+    /// An interface in its slot; `None`: gone.
+    Interface(u32, Option<Interface>),
+    /// The settings.
+    Settings(Settings),
+    /// A word of the address filter.
+    AddressFilter(u32, u64),
+}
+
+/// Writes of one kind: those that set come before those that remove.
+struct Steps {
+    set: Vec<Change>,
+    remove: Vec<Change>,
+}
+
+fn steps<K: Ord + Clone, V: PartialEq + Clone>(
+    applied: &BTreeMap<K, V>,
+    desired: &BTreeMap<K, V>,
+    change: impl Fn(K, Option<V>) -> Change,
+) -> Steps {
+    let set = desired
+        .iter()
+        .filter(|(key, value)| applied.get(*key) != Some(*value));
+    let remove = applied.keys().filter(|key| !desired.contains_key(*key));
+    Steps {
+        set: set
+            .map(|(key, value)| change(key.clone(), Some(value.clone())))
+            .collect(),
+        remove: remove.map(|key| change(key.clone(), None)).collect(),
+    }
+}
+
+fn network_steps<A: Ord + Copy>(
+    applied: &BTreeSet<(u32, A)>,
+    desired: &BTreeSet<(u32, A)>,
+    change: impl Fn(FamilyChange<A>) -> Change,
+) -> Steps {
+    let one = |(length, prefix): &(u32, A), present| {
+        change(FamilyChange::VirtualNetwork(*length, *prefix, present))
+    };
+    Steps {
+        set: desired
+            .difference(applied)
+            .map(|net| one(net, true))
+            .collect(),
+        remove: applied
+            .difference(desired)
+            .map(|net| one(net, false))
+            .collect(),
+    }
+}
+
+fn family_steps<A: Ord + Copy>(
+    applied: &FamilyState<A>,
+    desired: &FamilyState<A>,
+    change: impl Fn(FamilyChange<A>) -> Change + Copy,
+) -> [Steps; 3] {
+    [
+        network_steps(&applied.virtual_network, &desired.virtual_network, change),
+        steps(&applied.backends, &desired.backends, |id, address| {
+            change(FamilyChange::Backend(id, address))
+        }),
+        steps(&applied.addresses, &desired.addresses, |address, owner| {
+            change(FamilyChange::Address(address, owner))
+        }),
+    ]
+}
+
+/// The writes that lead from `applied` to `desired`, in order.
+pub(super) fn changes(applied: &TableState, desired: &TableState) -> Vec<Change> {
+    let interfaces = steps(&applied.interfaces, &desired.interfaces, Change::Interface);
+    let [networks4, backends4, addresses4] = family_steps(&applied.v4, &desired.v4, Change::V4);
+    let [networks6, backends6, addresses6] = family_steps(&applied.v6, &desired.v6, Change::V6);
+    let rings = steps(&applied.rings, &desired.rings, |id, ring| {
+        let members = ring.map(|ring| match ring {
+            Ring::Members(members) => members,
+            Ring::Unknown => Vec::new(),
+        });
+        Change::Ring(id, members)
+    });
+    let rules = steps(&applied.rules, &desired.rules, Change::Rule);
+    let (filter_before, filter_after) = filter_steps(applied, desired);
+
+    let mut changes = Vec::new();
+    let mut removals = Vec::new();
+    let settings =
+        (applied.settings != desired.settings).then_some(Change::Settings(desired.settings));
+    for step in [
+        networks4, networks6, interfaces, backends4, backends6, rings,
+    ] {
+        changes.extend(step.set);
+        removals.push(step.remove);
+    }
+    changes.extend(filter_before);
+    for step in [addresses4, addresses6, rules] {
+        changes.extend(step.set);
+        removals.push(step.remove);
+    }
+    // Last of what sets: the first settings open the node for business.
+    changes.extend(settings);
+    changes.extend(removals.into_iter().rev().flatten());
+    changes.extend(filter_after);
+    changes
+}
+
+/// Words of the filter with the bits of both states, then with those of the new one alone.
+fn filter_steps(applied: &TableState, desired: &TableState) -> (Vec<Change>, Vec<Change>) {
+    let (old, new) = (applied.address_filter(), desired.address_filter());
+    let words: BTreeSet<u32> = old.keys().chain(new.keys()).copied().collect();
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    for word in words {
+        let had = old.get(&word).copied().unwrap_or(0);
+        let has = new.get(&word).copied().unwrap_or(0);
+        if had | has != had {
+            before.push(Change::AddressFilter(word, had | has));
+        }
+        if had | has != has {
+            after.push(Change::AddressFilter(word, has));
+        }
+    }
+    (before, after)
+}

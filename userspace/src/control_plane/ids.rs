@@ -1,0 +1,316 @@
+//! Numbers for names: stable while a flow may hold them.
+//!
+//! An id that is no longer configured is *retired*, not freed: it comes back when its owner does, and
+//! becomes free only after a full sweep met no flow with it. A frontend that is retired this way keeps
+//! being answered for, so that its last flows can end.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::net::IpAddr;
+
+use forebay_common::abi::{MAX_BACKENDS, MAX_INTERFACES, MAX_RINGS, MAX_RULES, Owner, RuleKey};
+use forebay_common::family::{V4, V6};
+use forebay_common::wire::{TCP, UDP};
+
+use super::desired::RingKey;
+use super::state::{HostInterface, TableState};
+use crate::config::model::{Config, Ports, Protocol, Rule};
+
+/// A table cannot hold as many entries as the configuration asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoIdLeft {
+    /// What there are too many of.
+    pub kind: &'static str,
+    /// How many there may be.
+    pub limit: u32,
+}
+
+impl fmt::Display for NoIdLeft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "more than {} {} (those that still have flows count too): remove some, or wait until flows of removed ones have ended",
+            self.limit, self.kind
+        )
+    }
+}
+
+impl std::error::Error for NoIdLeft {}
+
+/// Ids of one kind. 0 is never given out.
+#[derive(Debug, Clone)]
+pub struct IdSpace<K> {
+    kind: &'static str,
+    limit: u32,
+    ids: BTreeMap<K, u32>,
+    retired: BTreeSet<K>,
+    free: VecDeque<u32>,
+    next: u32,
+}
+
+impl<K: Ord + Clone> IdSpace<K> {
+    fn new(kind: &'static str, slots: u32) -> Self {
+        Self {
+            kind,
+            limit: slots - 1,
+            ids: BTreeMap::new(),
+            retired: BTreeSet::new(),
+            free: VecDeque::new(),
+            next: 1,
+        }
+    }
+
+    /// The id of a key, retired or not.
+    pub fn get(&self, key: &K) -> Option<u32> {
+        self.ids.get(key).copied()
+    }
+
+    /// Whose id this is.
+    pub fn key_of(&self, id: u32) -> Option<&K> {
+        self.ids
+            .iter()
+            .find(|(_, held)| **held == id)
+            .map(|(key, _)| key)
+    }
+
+    /// Keys that are no longer configured but may still have flows.
+    pub fn retired(&self) -> impl Iterator<Item = &K> {
+        self.retired.iter()
+    }
+
+    fn assign(&mut self, key: &K) -> Result<u32, NoIdLeft> {
+        self.retired.remove(key);
+        if let Some(id) = self.ids.get(key) {
+            return Ok(*id);
+        }
+        let id = match self.free.pop_front() {
+            Some(id) => id,
+            None if self.next <= self.limit => {
+                self.next += 1;
+                self.next - 1
+            }
+            None => {
+                return Err(NoIdLeft {
+                    kind: self.kind,
+                    limit: self.limit,
+                });
+            }
+        };
+        self.ids.insert(key.clone(), id);
+        Ok(id)
+    }
+
+    /// Takes over an id that a former daemon gave, unless key or id has another one already.
+    fn adopt(&mut self, key: K, id: u32) {
+        let taken = id == 0
+            || id > self.limit
+            || self.ids.contains_key(&key)
+            || self.ids.values().any(|held| *held == id);
+        if taken {
+            return;
+        }
+        if id < self.next {
+            self.free.retain(|free| *free != id);
+        } else {
+            self.free.extend(self.next..id);
+            self.next = id + 1;
+        }
+        self.ids.insert(key, id);
+    }
+
+    fn retire_all_but(&mut self, configured: &BTreeSet<K>) {
+        self.retired.extend(
+            self.ids
+                .keys()
+                .filter(|key| !configured.contains(*key))
+                .cloned(),
+        );
+    }
+
+    fn release(&mut self, in_use: impl Fn(&K, u32) -> bool) {
+        let retired = std::mem::take(&mut self.retired);
+        for key in retired {
+            match self.ids.get(&key).copied() {
+                Some(id) if in_use(&key, id) => {
+                    self.retired.insert(key);
+                }
+                Some(id) => {
+                    self.ids.remove(&key);
+                    self.free.push_back(id);
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+/// All ids.
+#[derive(Debug, Clone)]
+pub struct Ids {
+    /// Frontend addresses.
+    pub frontends: IdSpace<IpAddr>,
+    /// Rules by name; one id for both families.
+    pub rules: IdSpace<String>,
+    /// Rings.
+    pub rings: IdSpace<RingKey>,
+    /// Members' private addresses.
+    pub backends: IdSpace<IpAddr>,
+    /// Interface slots, by name.
+    pub slots: IdSpace<String>,
+}
+
+impl Default for Ids {
+    fn default() -> Self {
+        Self {
+            frontends: IdSpace::new("frontend addresses", u32::MAX),
+            rules: IdSpace::new("rules", MAX_RULES),
+            rings: IdSpace::new("rings", MAX_RINGS),
+            backends: IdSpace::new("members", MAX_BACKENDS),
+            slots: IdSpace::new("interfaces", MAX_INTERFACES),
+        }
+    }
+}
+
+impl Ids {
+    /// Gives ids to everything configured, and retires the rest.
+    pub(super) fn assign(&mut self, config: &Config) -> Result<(), NoIdLeft> {
+        let frontends: BTreeSet<IpAddr> = config
+            .frontends
+            .iter()
+            .flat_map(|f| f.addresses())
+            .collect();
+        let rules: BTreeSet<String> = config.rules.iter().map(|rule| rule.name.clone()).collect();
+        let rings: BTreeSet<RingKey> = config.rules.iter().flat_map(RingKey::of_rule).collect();
+        let backends: BTreeSet<IpAddr> = config
+            .instances
+            .iter()
+            .flat_map(|i| &i.ip_configs)
+            .flat_map(|c| c.addresses())
+            .collect();
+        assign_set(&mut self.frontends, &frontends)?;
+        assign_set(&mut self.rules, &rules)?;
+        assign_set(&mut self.rings, &rings)?;
+        assign_set(&mut self.backends, &backends)
+    }
+
+    pub(super) fn assign_slots(&mut self, host: &[HostInterface]) -> Result<(), NoIdLeft> {
+        for interface in host {
+            self.slots.assign(&interface.name)?;
+        }
+        Ok(())
+    }
+
+    /// Frees retired ids that no flow holds. Rings and members are only needed by first packets, so
+    /// theirs are free once nothing configured names them.
+    pub(super) fn release_unused(
+        &mut self,
+        rules_in_use: &BTreeSet<u32>,
+        frontend_in_use: impl Fn(&IpAddr) -> bool,
+    ) {
+        self.rules.release(|_, id| rules_in_use.contains(&id));
+        self.frontends
+            .release(|address, _| frontend_in_use(address));
+        self.rings.release(|_, _| false);
+        self.backends.release(|_, _| false);
+    }
+
+    /// Reads the ids of a former daemon out of its tables, so that flows, counters and rings keep
+    /// theirs. Everything found there is identified by what packets see: addresses and ports.
+    pub(super) fn recover(&mut self, config: &Config, tables: &TableState, host: &[HostInterface]) {
+        for (address, owner) in &tables.v4.addresses {
+            self.recover_frontend((*address).into(), owner);
+        }
+        for (address, owner) in &tables.v6.addresses {
+            self.recover_frontend((*address).into(), owner);
+        }
+        for (id, address) in &tables.v4.backends {
+            self.backends.adopt(IpAddr::from(*address), *id);
+        }
+        for (id, address) in &tables.v6.backends {
+            self.backends.adopt(IpAddr::from(*address), *id);
+        }
+        for (slot, interface) in &tables.interfaces {
+            if let Some(found) = host.iter().find(|known| known.ifindex == interface.ifindex) {
+                self.slots.adopt(found.name.clone(), *slot);
+            }
+        }
+        for rule in &config.rules {
+            for key in self.keys_of(config, rule) {
+                let Some(found) = tables.rules.get(&key.1) else {
+                    continue;
+                };
+                self.rules.adopt(rule.name.clone(), found.id);
+                self.rings.adopt(
+                    RingKey {
+                        pool: rule.pool.clone(),
+                        ipv6: key.0.is_ipv6(),
+                    },
+                    found.ring,
+                );
+            }
+        }
+        // What the new configuration does not name stays reserved until a sweep finds it unused.
+        for (key, rule) in &tables.rules {
+            self.rules.adopt(
+                format!("(removed rule {} of frontend {})", key.port(), key.frontend),
+                rule.id,
+            );
+        }
+    }
+
+    fn recover_frontend(&mut self, address: IpAddr, owner: &Owner) {
+        if owner.roles & Owner::FRONTEND != 0 {
+            self.frontends.adopt(address, owner.id);
+        }
+    }
+
+    /// The keys under which a rule is found, with the frontend address that each belongs to.
+    pub(super) fn keys_of(&self, config: &Config, rule: &Rule) -> Vec<(IpAddr, RuleKey)> {
+        let Some(frontend) = config.frontends.iter().find(|f| f.name == rule.frontend) else {
+            return Vec::new();
+        };
+        let Ports::Single(port) = rule.port else {
+            return Vec::new();
+        };
+        let protocols: &[u8] = match rule.protocol {
+            Protocol::Tcp => &[TCP],
+            Protocol::Udp => &[UDP],
+            Protocol::All => &[TCP, UDP],
+        };
+        let ids = frontend
+            .addresses()
+            .filter_map(|address| Some((address, self.frontends.get(&address)?)));
+        ids.flat_map(|(address, id)| {
+            protocols
+                .iter()
+                .map(move |p| (address, RuleKey::new(id, *p, port)))
+        })
+        .collect()
+    }
+}
+
+fn assign_set<K: Ord + Clone>(
+    space: &mut IdSpace<K>,
+    configured: &BTreeSet<K>,
+) -> Result<(), NoIdLeft> {
+    for key in configured {
+        space.assign(key)?;
+    }
+    space.retire_all_but(configured);
+    Ok(())
+}
+
+/// The private address of a member as the tables know it.
+pub(super) enum Bits {
+    V4(V4),
+    V6(V6),
+}
+
+impl From<IpAddr> for Bits {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::V4(address.into()),
+            IpAddr::V6(address) => Self::V6(address.into()),
+        }
+    }
+}

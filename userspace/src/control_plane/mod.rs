@@ -1,0 +1,148 @@
+//! What the tables should hold, and how to get there. Pure: no I/O, no clock, no threads.
+//!
+//! ```text
+//! Event ─► ControlPlane ─► desired state ─► diff against what is applied ─► Changes, in order
+//! ```
+//!
+//! A reload, a change of the host and (later) a probe result are the same path. Whoever applies the
+//! changes does so in the order given: nothing then points at what is not there.
+
+mod desired;
+mod diff;
+mod ids;
+mod plan;
+mod state;
+mod sweep;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+pub use desired::RingKey;
+pub use diff::{Change, FamilyChange};
+pub use ids::{Ids, NoIdLeft};
+pub use plan::{PlannedChange, plan};
+pub use state::{FamilyState, HostInterface, Ring, TableState};
+pub use sweep::{Census, Judgement, judge};
+
+use crate::clock::TickRate;
+use crate::config::model::Config;
+
+/// Something happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A valid configuration was read.
+    Config(Arc<Config>),
+    /// Interfaces or their addresses are now these.
+    Host(Vec<HostInterface>),
+    /// Routes or neighbours changed: next hops must be looked up again. Low word of jiffies.
+    HopsInvalid(u32),
+    /// A full sweep counted the flows.
+    Census(Census),
+}
+
+/// The control plane.
+#[derive(Debug)]
+pub struct ControlPlane {
+    rate: TickRate,
+    hash_key: [u64; 2],
+    config: Option<Arc<Config>>,
+    host: Vec<HostInterface>,
+    hops_valid_from: u32,
+    ids: Ids,
+    applied: TableState,
+}
+
+impl ControlPlane {
+    /// A control plane over tables that hold `adopted`.
+    pub fn new(rate: TickRate, hash_key: [u64; 2], adopted: TableState) -> Self {
+        Self {
+            rate,
+            hash_key,
+            config: None,
+            host: Vec::new(),
+            hops_valid_from: adopted.settings.hops_valid_from,
+            ids: Ids::default(),
+            applied: adopted,
+        }
+    }
+
+    /// What must be written now. The changes count as applied once returned.
+    ///
+    /// # Errors
+    /// The configuration needs more ids than there are; nothing changes then.
+    pub fn handle(&mut self, event: Event) -> Result<Vec<Change>, NoIdLeft> {
+        match event {
+            Event::Config(config) => self.configure(config)?,
+            Event::Host(host) => self.host = host,
+            Event::HopsInvalid(now) => self.hops_valid_from = now,
+            Event::Census(census) => {
+                let frontend_in_use = |address: &IpAddr| census.frontends.contains(address);
+                self.ids.release_unused(&census.rules(), frontend_in_use);
+            }
+        }
+        let Some(config) = self.config.clone() else {
+            return Ok(Vec::new());
+        };
+        let desired = self.desired(&config)?;
+        let changes = diff::changes(&self.applied, &desired);
+        self.applied = desired;
+        Ok(changes)
+    }
+
+    /// Changes the key of the flow hash; it is written with the next event.
+    pub fn set_hash_key(&mut self, key: [u64; 2]) {
+        self.hash_key = key;
+    }
+
+    /// Takes what was read from the tables for what they hold, after a write has failed.
+    pub fn resync(&mut self, tables: TableState) {
+        self.applied = tables;
+    }
+
+    /// The configuration that is in force.
+    pub fn config(&self) -> Option<&Arc<Config>> {
+        self.config.as_ref()
+    }
+
+    /// What the tables hold.
+    pub fn applied(&self) -> &TableState {
+        &self.applied
+    }
+
+    /// Ids in use.
+    pub fn ids(&self) -> &Ids {
+        &self.ids
+    }
+
+    /// The interfaces of the host as last told.
+    pub fn host(&self) -> &[HostInterface] {
+        &self.host
+    }
+
+    fn configure(&mut self, config: Arc<Config>) -> Result<(), NoIdLeft> {
+        let mut ids = self.ids.clone();
+        if self.config.is_none() {
+            ids.recover(&config, &self.applied, &self.host);
+        }
+        ids.assign(&config)?;
+        self.ids = ids;
+        self.config = Some(config);
+        Ok(())
+    }
+
+    fn desired(&mut self, config: &Config) -> Result<TableState, NoIdLeft> {
+        self.ids.assign_slots(&self.host)?;
+        let inputs = desired::Inputs {
+            config,
+            host: &self.host,
+            ids: &self.ids,
+            rate: self.rate,
+            hash_key: self.hash_key,
+            hops_valid_from: self.hops_valid_from,
+        };
+        Ok(inputs.state())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! The sweep's judgement of a flow, and what a full pass counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use forebay_common::abi::Settings;
+use forebay_common::family::Family;
+use forebay_common::flow::{
+    Direction, Flow, FlowKey, FlowKind, FlowState, is_over, lifetime, marks,
+};
+
+/// What the sweep does about an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// Nothing.
+    Keep,
+    /// This direction has been quiet for long enough: the kernel is asked to mark the flow if the other
+    /// direction agrees.
+    Mark,
+    /// Marked already: the kernel is asked to remove it.
+    Remove,
+}
+
+/// Judges one direction of a flow at `now` (jiffies).
+pub fn judge<A: Family>(
+    settings: &Settings,
+    key: &FlowKey<A>,
+    flow: &Flow<A>,
+    now: u64,
+) -> Judgement {
+    if flow.marks & marks::RETIRING != 0 {
+        return Judgement::Remove;
+    }
+    let lifetime = lifetime(
+        &settings.timeouts,
+        key.protocol,
+        flow.state(key.protocol),
+        flow.idle_timeout,
+    );
+    if is_over(now, flow.last_seen, lifetime.saturating_add(settings.grace)) {
+        Judgement::Mark
+    } else {
+        Judgement::Keep
+    }
+}
+
+/// What a full pass over the flows met. Flows are counted once, at the direction towards the instance.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Flows by rule id and member's address.
+    pub members: BTreeMap<(u32, IpAddr), u64>,
+    /// Frontend addresses that have flows.
+    pub frontends: BTreeSet<IpAddr>,
+    /// Entries, both directions: IPv4, IPv6.
+    pub entries: [u64; 2],
+    /// Flows by state.
+    pub states: BTreeMap<&'static str, u64>,
+}
+
+impl Census {
+    /// Counts one entry.
+    pub fn add<A: Family + Into<IpAddr>>(&mut self, key: &FlowKey<A>, flow: &Flow<A>) {
+        self.entries[usize::from(A::AF != forebay_common::family::V4::AF)] += 1;
+        if FlowKind::direction(flow.kind) != Direction::ToInstance
+            || flow.marks & marks::RETIRING != 0
+        {
+            return;
+        }
+        *self
+            .members
+            .entry((flow.rule, flow.destination.into()))
+            .or_default() += 1;
+        self.frontends.insert(key.destination.into());
+        *self
+            .states
+            .entry(flow.state(key.protocol).label())
+            .or_default() += 1;
+    }
+
+    /// Rule ids that flows hold.
+    pub fn rules(&self) -> BTreeSet<u32> {
+        self.members.keys().map(|(rule, _)| *rule).collect()
+    }
+
+    /// Flows in a state.
+    pub fn in_state(&self, state: FlowState) -> u64 {
+        self.states.get(state.label()).copied().unwrap_or(0)
+    }
+}

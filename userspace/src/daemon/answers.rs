@@ -1,0 +1,303 @@
+//! What the daemon answers to commands.
+
+use std::net::IpAddr;
+
+use anyhow::{Context, Result};
+use forebay_common::abi::{
+    MAX_ADDRESSES, MAX_BACKENDS, MAX_RINGS, MAX_RULES, Owner, RING_SIZE, Rule, RuleCounters,
+    RuleKey,
+};
+use forebay_common::family::{V4, V6};
+use forebay_common::flow::FlowKey;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Daemon;
+use super::flows::FlowView;
+use super::views::{self, View};
+use crate::api::{self, Question, Request};
+use crate::config::{self, Diagnostics, Loaded};
+use crate::control_plane::{PlannedChange, RingKey, plan};
+use crate::dataplane::FlowFamily;
+use crate::explain::{self, Snapshot};
+use crate::host::{default_flows, flow_table_bytes, total_memory};
+
+/// `show flows` without `--limit`.
+const FLOW_LIMIT: usize = 1000;
+
+fn json<T: Serialize>(value: T) -> Result<Value> {
+    serde_json::to_value(value).context("write the answer")
+}
+
+impl Daemon {
+    /// Answers a request.
+    pub(super) async fn answer(&mut self, request: Request) -> Result<Value> {
+        match request {
+            Request::Status => json(self.status().await?),
+            Request::Frontends => {
+                let tables = self.control_plane.applied();
+                let on_link = |owner: Option<&Owner>| owner.is_some_and(|owner| owner.on_link != 0);
+                let advertised = |address: IpAddr| match address {
+                    IpAddr::V4(address) => on_link(tables.v4.addresses.get(&V4::from(address))),
+                    IpAddr::V6(address) => on_link(tables.v6.addresses.get(&V6::from(address))),
+                };
+                json(self.view()?.frontends(advertised))
+            }
+            Request::Rules => {
+                let counters = |id| {
+                    self.dataplane.rule_counters(id).unwrap_or_else(|error| {
+                        log::warn!("{error:#}");
+                        RuleCounters::default()
+                    })
+                };
+                json(self.view()?.rules(counters))
+            }
+            Request::Pools => json(self.view()?.pools()),
+            Request::Instances => json(self.view()?.instances()),
+            Request::Drops => json(views::drops(&self.dataplane.reasons()?)),
+            Request::Flows(filter) => self.list_flows(filter),
+            Request::Explain(question) => json(self.explain(&question).await?),
+            Request::Reload => json(self.reload().await?),
+            Request::Plan { file, text } => {
+                let old = self.control_plane.config().cloned();
+                json(match config::parse(&file, &text) {
+                    Ok(loaded) => report(&loaded, plan(old.as_deref(), &loaded.config)),
+                    Err(diagnostics) => refusal(&diagnostics),
+                })
+            }
+        }
+    }
+
+    fn view(&self) -> Result<View<'_>> {
+        let config = self
+            .control_plane
+            .config()
+            .context("no configuration is in force yet")?;
+        Ok(View {
+            config,
+            ids: self.control_plane.ids(),
+            census: &self.census,
+        })
+    }
+
+    async fn status(&self) -> Result<api::Status> {
+        let config = self
+            .control_plane
+            .config()
+            .context("no configuration is in force yet")?;
+        let mut interfaces = Vec::new();
+        for name in &config.node.interfaces {
+            let mode = self.netlink.xdp_mode(name).await?;
+            interfaces.push(api::InterfaceStatus {
+                name: name.clone(),
+                xdp_mode: mode.to_owned(),
+                attached: mode != "none",
+            });
+        }
+        let table = |entries: u32, used: u64| api::TableUse {
+            used: used / 2,
+            capacity: u64::from(entries) / 2,
+        };
+        Ok(api::Status {
+            name: config.node.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ready: self.ready && interfaces.iter().all(|interface| interface.attached),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            config: api::ConfigStatus {
+                path: self.options.config.display().to_string(),
+                sha256: self.in_force.sha256.clone(),
+                loaded_at: self.in_force.loaded_at.clone(),
+            },
+            interfaces,
+            flows: api::FlowTables {
+                ipv4: table(self.flows.v4.entries, self.census.entries[0]),
+                ipv6: table(self.flows.v6.entries, self.census.entries[1]),
+            },
+            packets: views::totals(&self.dataplane.reasons()?),
+        })
+    }
+
+    fn list_flows(&self, mut filter: api::FlowFilter) -> Result<Value> {
+        if filter.limit == 0 {
+            filter.limit = FLOW_LIMIT;
+        }
+        let config = self
+            .control_plane
+            .config()
+            .context("no configuration is in force yet")?;
+        let view = FlowView {
+            config,
+            ids: self.control_plane.ids(),
+            settings: self.control_plane.applied().settings,
+            rate: self.clock.rate,
+            now: self.clock.now(),
+        };
+        json(view.list(&self.flows, &filter)?)
+    }
+
+    async fn explain(&self, question: &Question) -> Result<api::Explanation> {
+        let config = self
+            .control_plane
+            .config()
+            .context("no configuration is in force yet")?;
+        let mut snapshot = Snapshot {
+            tables: self.control_plane.applied(),
+            config,
+            ids: self.control_plane.ids(),
+            host: self.control_plane.host(),
+            now: self.clock.now(),
+            flows4: Vec::new(),
+            flows6: Vec::new(),
+        };
+        match (question.source, question.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let key = key(question, V4::from(source), V4::from(destination));
+                snapshot.flows4 =
+                    self.flows_near(&self.flows.v4, key, &snapshot.tables.v4.backends)?;
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                let key = key(question, V6::from(source), V6::from(destination));
+                snapshot.flows6 =
+                    self.flows_near(&self.flows.v6, key, &snapshot.tables.v6.backends)?;
+            }
+            _ => {}
+        }
+        let (first, asked) = explain::run(question, &snapshot, None)?;
+        let Some(asked) = asked else { return Ok(first) };
+        let ingress = explain::inbound(question, snapshot.host)?;
+        let way = self
+            .netlink
+            .way(asked.source, asked.destination, Some(ingress))
+            .await?;
+        Ok(explain::run(question, &snapshot, Some(&way))?.0)
+    }
+
+    /// The flow of a packet, and whoever holds the reply tuples that it could want.
+    fn flows_near<A: FlowFamily>(
+        &self,
+        table: &crate::dataplane::FlowTable<A>,
+        key: FlowKey<A>,
+        backends: &std::collections::BTreeMap<u32, A>,
+    ) -> Result<Vec<(FlowKey<A>, forebay_common::flow::Flow<A>)>>
+    where
+        FlowKey<A>: crate::dataplane::Plain,
+        forebay_common::flow::Flow<A>: crate::dataplane::Plain,
+        forebay_common::abi::RetireBatch<A>: crate::dataplane::Plain,
+    {
+        let tables = self.control_plane.applied();
+        let offsets = tables.rules.values().map(|rule| rule.port_offset);
+        let ports: std::collections::BTreeSet<u16> = offsets
+            .map(|offset| key.destination_port().wrapping_add(offset))
+            .collect();
+        let replies = backends.values().flat_map(|address| {
+            ports.iter().map(|port| FlowKey {
+                source: *address,
+                destination: key.source,
+                ports: FlowKey::<A>::ports_word(*port, key.source_port()),
+                protocol: key.protocol,
+            })
+        });
+        let mut found = Vec::new();
+        for key in replies.chain([key]) {
+            let Some(flow) = table.get(&key)? else {
+                continue;
+            };
+            let other = flow.reply_key(key.protocol);
+            found.push((key, flow));
+            found.extend(table.get(&other)?.map(|flow| (other, flow)));
+        }
+        Ok(found)
+    }
+}
+
+fn key<A>(question: &Question, source: A, destination: A) -> FlowKey<A>
+where
+    A: FlowFamily,
+{
+    FlowKey {
+        source,
+        destination,
+        ports: FlowKey::<A>::ports_word(question.source_port, question.destination_port),
+        protocol: question.protocol.into(),
+    }
+}
+
+/// What a valid file would change and need.
+pub(super) fn report(loaded: &Loaded, changes: Vec<PlannedChange>) -> api::Report {
+    let tables = tables(&loaded.config);
+    api::Report {
+        valid: true,
+        errors: Vec::new(),
+        warnings: values(&loaded.warnings),
+        changes,
+        memory_bytes: tables.iter().map(|table| table.bytes).sum(),
+        tables,
+    }
+}
+
+/// What is wrong with a file.
+pub(super) fn refusal(diagnostics: &Diagnostics) -> api::Report {
+    api::Report {
+        errors: values(&diagnostics.errors),
+        warnings: values(&diagnostics.warnings),
+        ..api::Report::default()
+    }
+}
+
+fn values(diagnostics: &[config::Diagnostic]) -> Vec<Value> {
+    diagnostics
+        .iter()
+        .filter_map(|diagnostic| serde_json::to_value(diagnostic).ok())
+        .collect()
+}
+
+/// The tables that take memory worth speaking of, as the kernel allocates them.
+fn tables(config: &config::model::Config) -> Vec<api::TableSize> {
+    let flows = u64::from(
+        config
+            .limits
+            .flows
+            .unwrap_or_else(|| default_flows(total_memory())),
+    );
+    let rings: std::collections::BTreeSet<RingKey> =
+        config.rules.iter().flat_map(RingKey::of_rule).collect();
+    let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
+    let size = |name: &str, entries: u64, bytes: u64| api::TableSize {
+        name: name.to_owned(),
+        entries,
+        bytes,
+    };
+    let array =
+        |entries: u32, value: usize| u64::from(entries) * (value as u64).next_multiple_of(8);
+    vec![
+        size("flows-ipv4", flows * 2, flow_table_bytes::<V4>(flows)),
+        size("flows-ipv6", flows * 2, flow_table_bytes::<V6>(flows)),
+        size(
+            "rings",
+            rings.len() as u64,
+            rings.len() as u64 * array(RING_SIZE, 4) + u64::from(MAX_RINGS) * 8,
+        ),
+        size(
+            "members",
+            u64::from(MAX_BACKENDS) * 2,
+            array(MAX_BACKENDS, 4) + array(MAX_BACKENDS, 16),
+        ),
+        size(
+            "rules",
+            u64::from(MAX_RULES),
+            u64::from(MAX_RULES) * 16
+                + config.rules.len() as u64
+                    * (48 + (size_of::<RuleKey>() + size_of::<Rule>()) as u64),
+        ),
+        size(
+            "rule-counters",
+            u64::from(MAX_RULES),
+            array(MAX_RULES, size_of::<RuleCounters>()) * cpus,
+        ),
+        size(
+            "addresses",
+            u64::from(MAX_ADDRESSES) * 2,
+            u64::from(MAX_ADDRESSES) * 2 * 16,
+        ),
+    ]
+}

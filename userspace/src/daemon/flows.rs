@@ -1,0 +1,153 @@
+//! `show flows`: both directions of each flow, put together.
+
+use std::net::IpAddr;
+
+use anyhow::Result;
+use forebay_common::abi::{RetireBatch, Settings};
+use forebay_common::flow::{Direction, Flow, FlowKey, FlowKind, lifetime, marks};
+
+use crate::api;
+use crate::clock::TickRate;
+use crate::config::model::Config;
+use crate::control_plane::Ids;
+use crate::dataplane::{FlowFamily, FlowTable, Flows};
+use crate::explain::protocol_name;
+
+/// What turns entries into lines.
+pub(super) struct FlowView<'v> {
+    /// The configuration in force.
+    pub config: &'v Config,
+    /// Ids in use.
+    pub ids: &'v Ids,
+    /// Shared timeouts.
+    pub settings: Settings,
+    /// Ticks a second.
+    pub rate: TickRate,
+    /// Jiffies.
+    pub now: u64,
+}
+
+impl FlowView<'_> {
+    /// The flows that a filter lets through, IPv4 first, in no order.
+    pub(super) fn list(&self, flows: &Flows, filter: &api::FlowFilter) -> Result<Vec<api::Flow>> {
+        let mut listed = Vec::new();
+        self.add(&flows.v4, filter, &mut listed)?;
+        self.add(&flows.v6, filter, &mut listed)?;
+        Ok(listed)
+    }
+
+    fn add<A: FlowFamily>(
+        &self,
+        table: &FlowTable<A>,
+        filter: &api::FlowFilter,
+        listed: &mut Vec<api::Flow>,
+    ) -> Result<()>
+    where
+        RetireBatch<A>: crate::dataplane::Plain,
+        FlowKey<A>: crate::dataplane::Plain,
+        Flow<A>: crate::dataplane::Plain,
+    {
+        let mut failed = None;
+        table.visit(|key, flow| {
+            if listed.len() >= filter.limit {
+                return false;
+            }
+            let first = FlowKind::direction(flow.kind) == Direction::ToInstance
+                && flow.marks & marks::RETIRING == 0;
+            if !first || !self.lets_through(filter, key, flow) {
+                return true;
+            }
+            match table.get(&flow.reply_key(key.protocol)) {
+                Ok(reply) => listed.extend(self.line(key, flow, reply.as_ref())),
+                Err(error) => failed = Some(error),
+            }
+            failed.is_none()
+        })?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn lets_through<A: FlowFamily>(
+        &self,
+        filter: &api::FlowFilter,
+        key: &FlowKey<A>,
+        flow: &Flow<A>,
+    ) -> bool {
+        let is =
+            |wanted: Option<IpAddr>, found: A| wanted.is_none_or(|wanted| wanted == found.into());
+        let instance = || {
+            self.config
+                .owner_of(flow.destination.into())
+                .map(|member| member.instance)
+        };
+        is(filter.source, key.source)
+            && is(filter.destination, key.destination)
+            && (filter.instance.is_none() || filter.instance == instance())
+    }
+
+    /// One line; `None` when the flow is over and only waits for the sweep.
+    fn line<A: FlowFamily>(
+        &self,
+        key: &FlowKey<A>,
+        flow: &Flow<A>,
+        reply: Option<&Flow<A>>,
+    ) -> Option<api::Flow> {
+        let state = flow.state(key.protocol);
+        let last_seen = flow.last_seen.max(reply.map_or(0, |reply| reply.last_seen));
+        let idle = self
+            .rate
+            .duration(self.now.saturating_sub(last_seen))
+            .as_secs_f64();
+        let lifetime = lifetime(
+            &self.settings.timeouts,
+            key.protocol,
+            state,
+            flow.idle_timeout,
+        );
+        let left = (last_seen + u64::from(lifetime)).checked_sub(self.now)?;
+        let translated = FlowKey {
+            source: flow.source,
+            destination: flow.destination,
+            ports: flow.ports,
+            protocol: key.protocol,
+        };
+        let instance = self.config.owner_of(flow.destination.into());
+        let holds = |frontend: &&crate::config::model::Frontend| {
+            frontend.addresses().any(|a| a == key.destination.into())
+        };
+        Some(api::Flow {
+            protocol: protocol_name(key.protocol),
+            kind: FlowKind::from_byte(flow.kind)
+                .map_or("unknown", FlowKind::label)
+                .to_owned(),
+            original: endpoints(key),
+            translated: endpoints(&translated),
+            state: state.label().to_owned(),
+            idle_seconds: idle,
+            expires_in_seconds: self.rate.duration(left).as_secs_f64(),
+            instance: instance.map_or_else(String::new, |member| member.instance),
+            frontend: self
+                .config
+                .frontends
+                .iter()
+                .find(holds)
+                .map_or_else(String::new, |frontend| frontend.name.clone()),
+            rule: self
+                .ids
+                .rules
+                .key_of(flow.rule)
+                .cloned()
+                .unwrap_or_default(),
+            packets: flow.packets + reply.map_or(0, |reply| reply.packets),
+            bytes: flow.bytes + reply.map_or(0, |reply| reply.bytes),
+        })
+    }
+}
+
+fn endpoints<A: FlowFamily>(key: &FlowKey<A>) -> api::Endpoints {
+    api::Endpoints {
+        source: key.source.into().to_string(),
+        source_port: key.source_port(),
+        destination: key.destination.into().to_string(),
+        destination_port: key.destination_port(),
+    }
+}

@@ -1,0 +1,349 @@
+//! The daemon: one loop that takes what happens (signals, requests, changes of the host, counts of the
+//! sweep) to the control plane, and what it decides to the data plane.
+
+mod answers;
+mod flows;
+mod start;
+mod sweeper;
+mod views;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::api;
+use crate::clock::Clock;
+use crate::config::{self, Diagnostics, Loaded};
+use crate::control_plane::{Census, Change, ControlPlane, Event, plan};
+use crate::control_socket::Call;
+use crate::dataplane::{Attached, Dataplane, Flows, remove_pins};
+use crate::host::{HostChange, Netlink, Sysctls, Watch};
+use sweeper::Terms;
+
+/// Jiffies and boot clock drift apart (one is slewed); they are compared anew this often.
+const CLOCK_CHECK: Duration = Duration::from_secs(30);
+
+/// How the daemon is run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Whether the data plane goes when the daemon does.
+    pub detach_on_exit: bool,
+}
+
+/// The file in force.
+struct InForce {
+    sha256: String,
+    loaded_at: String,
+}
+
+/// The daemon's state.
+pub struct Daemon {
+    options: Options,
+    netlink: Netlink,
+    dataplane: Dataplane,
+    flows: Arc<Flows>,
+    control_plane: ControlPlane,
+    clock: Clock,
+    census: Census,
+    in_force: InForce,
+    started: Instant,
+    ready: bool,
+    terms: watch::Sender<Option<Terms>>,
+}
+
+/// What wakes the loop.
+struct Sources {
+    calls: mpsc::Receiver<Call>,
+    counts: mpsc::Receiver<Census>,
+    watch: Watch,
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+/// Runs the daemon with a file that was read already, until it is told to stop.
+///
+/// # Errors
+/// It cannot start; the message says why and what to do. What it had begun is undone.
+pub async fn run(options: Options, loaded: Loaded) -> Result<()> {
+    let signals = (
+        signal(SignalKind::hangup())?,
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let (daemon, calls) = start::start(options, loaded).await?;
+    let (send_counts, counts) = mpsc::channel(1);
+    let (flows, terms) = (daemon.flows.clone(), daemon.terms.subscribe());
+    std::thread::Builder::new()
+        .name("sweep".to_owned())
+        .spawn(move || sweeper::run(&flows, &terms, &send_counts))
+        .context("start the sweep")?;
+    let sources = Sources {
+        calls,
+        counts,
+        watch: Watch::open()?,
+        hangup: signals.0,
+        terminate: signals.1,
+        interrupt: signals.2,
+    };
+    start::notify_ready();
+    daemon.work(sources).await
+}
+
+impl Daemon {
+    async fn work(mut self, mut sources: Sources) -> Result<()> {
+        let mut clock_check = tokio::time::interval(CLOCK_CHECK);
+        // What changed between the first look at the host and the subscription.
+        self.host_changed(HostChange {
+            interfaces: true,
+            hops: true,
+        })
+        .await;
+        loop {
+            tokio::select! {
+                Some(call) = sources.calls.recv() => {
+                    let response = match self.answer(call.request).await {
+                        Ok(value) => api::Response::Ok(value),
+                        Err(error) => api::Response::Failed(format!("{error:#}")),
+                    };
+                    // Who asked may have gone.
+                    let _ = call.reply.send(response);
+                }
+                Some(census) = sources.counts.recv() => self.counted(census),
+                Some(change) = sources.watch.next() => self.host_changed(change).await,
+                _ = clock_check.tick() => self.check_clock(),
+                _ = sources.hangup.recv() => {
+                    if let Err(error) = self.reload().await {
+                        log::error!("reload refused, the former configuration stays:\n{error:#}");
+                    }
+                }
+                _ = sources.terminate.recv() => break,
+                _ = sources.interrupt.recv() => break,
+            }
+        }
+        self.stop()
+    }
+
+    /// Hands an event to the control plane and makes the changes it decides on.
+    fn handle(&mut self, event: Event) -> Result<Vec<Change>> {
+        let changes = self.control_plane.handle(event)?;
+        self.dataplane.apply(&changes)?;
+        let settings = self.control_plane.applied().settings;
+        let _ = self.terms.send(Some(Terms {
+            settings,
+            clock: self.clock,
+        }));
+        Ok(changes)
+    }
+
+    fn counted(&mut self, census: Census) {
+        self.census = census.clone();
+        if let Err(error) = self.handle(Event::Census(census)) {
+            log::warn!("freeing what no flow holds any more: {error:#}");
+        }
+    }
+
+    async fn host_changed(&mut self, change: HostChange) {
+        if let Err(error) = self.follow_host(change).await {
+            log::warn!("following a change of the host: {error:#}");
+        }
+    }
+
+    async fn follow_host(&mut self, change: HostChange) -> Result<()> {
+        if change.interfaces {
+            let Some(config) = self.control_plane.config().cloned() else {
+                return Ok(());
+            };
+            let found = self.netlink.interfaces(&config.node.interfaces).await?;
+            let known = self.control_plane.host().to_vec();
+            for interface in &found {
+                let is_new = !known
+                    .iter()
+                    .any(|old| old.name == interface.name && old.ifindex == interface.ifindex);
+                if is_new {
+                    log::info!(
+                        "{} is back (interface {})",
+                        interface.name,
+                        interface.ifindex
+                    );
+                    self.attach(&interface.name, interface.ifindex)?;
+                }
+            }
+            for gone in known
+                .iter()
+                .filter(|old| !found.iter().any(|new| new.name == old.name))
+            {
+                log::warn!(
+                    "{} is gone; it is attached again when it comes back",
+                    gone.name
+                );
+            }
+            self.handle(Event::Host(found))?;
+        }
+        if change.hops {
+            // From the next tick on: what is looked up within this one may still be the old way.
+            let now = self.clock.now() as u32;
+            self.handle(Event::HopsInvalid(now.wrapping_add(1)))?;
+        }
+        Ok(())
+    }
+
+    fn attach(&mut self, name: &str, ifindex: u32) -> Result<()> {
+        let mode = self
+            .control_plane
+            .config()
+            .map_or(config::model::XdpMode::Auto, |config| config.node.xdp_mode);
+        match self.dataplane.attach(name, ifindex, mode)? {
+            Attached::Replaced => {
+                log::info!("{name}: took over from the former daemon without a gap")
+            }
+            Attached::New => log::info!("{name}: attached"),
+            Attached::Fallback => log::warn!(
+                "{name}: the driver has no native XDP; attached in generic mode, which is several times slower"
+            ),
+        }
+        Ok(())
+    }
+
+    fn check_clock(&mut self) {
+        match self.dataplane.read_clocks() {
+            Ok(anchor) => {
+                self.clock.anchor = anchor;
+                let settings = self.control_plane.applied().settings;
+                let _ = self.terms.send(Some(Terms {
+                    settings,
+                    clock: self.clock,
+                }));
+            }
+            Err(error) => log::warn!("{error:#}"),
+        }
+    }
+
+    /// Reads the file again and runs what it says now.
+    ///
+    /// # Errors
+    /// The file is invalid or cannot be run; nothing changes then.
+    async fn reload(&mut self) -> Result<api::Report> {
+        let loaded =
+            config::load(&self.options.config).map_err(|errors| anyhow::anyhow!("{errors}"))?;
+        let old = self.control_plane.config().cloned();
+        let changes = plan(old.as_deref(), &loaded.config);
+        let found = self
+            .netlink
+            .interfaces(&loaded.config.node.interfaces)
+            .await?;
+        start::require_interfaces(&loaded.config.node.interfaces, &found, &self.netlink).await?;
+        start::warn_of_fixed_settings(old.as_deref(), &loaded.config);
+        let key = start::hash_key(&loaded.config)?;
+        let report = answers::report(&loaded, changes);
+        let new = Arc::new(loaded.config);
+        if let Err(error) = self.switch(&new, key, found) {
+            if let Some(old) = old {
+                self.roll_back(&old).await;
+            }
+            return Err(error);
+        }
+        self.in_force = InForce {
+            sha256: loaded.sha256,
+            loaded_at: start::timestamp(),
+        };
+        for warning in &loaded.warnings {
+            log::warn!("{warning}");
+        }
+        for change in &report.changes {
+            log::info!(
+                "reload: {} {} {} {}",
+                change.action,
+                change.kind,
+                change.name,
+                change.detail
+            );
+        }
+        Ok(report)
+    }
+
+    fn switch(
+        &mut self,
+        new: &Arc<config::model::Config>,
+        key: [u64; 2],
+        found: Vec<crate::control_plane::HostInterface>,
+    ) -> Result<()> {
+        let before = self.control_plane.host().to_vec();
+        self.control_plane.set_hash_key(key);
+        self.handle(Event::Config(new.clone()))?;
+        self.handle(Event::Host(found.clone()))?;
+        if new.node.manage_host {
+            Sysctls::open(&new.node.state_dir).prepare(&new.node.interfaces)?;
+        }
+        for interface in found
+            .iter()
+            .filter(|new| !before.iter().any(|old| old.name == new.name))
+        {
+            self.attach(&interface.name, interface.ifindex)?;
+        }
+        for gone in before
+            .iter()
+            .filter(|old| !new.node.interfaces.contains(&old.name))
+        {
+            self.dataplane.detach(&gone.name)?;
+            log::info!("{}: detached", gone.name);
+        }
+        Ok(())
+    }
+
+    /// Puts a former configuration back after a switch that failed half-way.
+    async fn roll_back(&mut self, old: &Arc<config::model::Config>) {
+        let result = async {
+            let found = self.netlink.interfaces(&old.node.interfaces).await?;
+            self.control_plane.set_hash_key(start::hash_key(old)?);
+            self.control_plane.resync(self.dataplane.read_tables()?);
+            self.handle(Event::Host(found))?;
+            self.handle(Event::Config(old.clone()))
+        };
+        if let Err(error) = result.await {
+            log::error!("putting the former configuration back: {error:#}; restart the daemon");
+        }
+    }
+
+    fn stop(self) -> Result<()> {
+        let Some(config) = self.control_plane.config().cloned() else {
+            return Ok(());
+        };
+        let _ = std::fs::remove_file(&config.api.socket);
+        if !self.options.detach_on_exit {
+            log::info!("stopping; the data plane goes on forwarding (`forebay detach` removes it)");
+            return Ok(());
+        }
+        drop(self.dataplane);
+        detach(&config).map(|_| log::info!("stopping; the data plane is removed"))
+    }
+}
+
+/// Removes programs, links and pins of a node, and puts sysctls back; says what was done.
+///
+/// # Errors
+/// A daemon runs on the pins, or the kernel refuses.
+pub fn detach(config: &config::model::Config) -> Result<Vec<String>> {
+    let mut done = remove_pins(&config.node.bpf_fs)?;
+    let restored = Sysctls::open(&config.node.state_dir).restore();
+    done.extend(
+        restored
+            .into_iter()
+            .map(|sysctl| format!("sysctl {sysctl}")),
+    );
+    Ok(done)
+}
+
+/// The report of `check`: what a file would need, or what is wrong with it.
+pub fn check(outcome: &Result<Loaded, Diagnostics>) -> api::Report {
+    match outcome {
+        Ok(loaded) => answers::report(loaded, plan(None, &loaded.config)),
+        Err(diagnostics) => answers::refusal(diagnostics),
+    }
+}

@@ -1,0 +1,239 @@
+//! From a valid file to a running node, or to a message that says what is missing.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use tokio::sync::{mpsc, watch};
+
+use super::{Daemon, InForce, Options};
+use crate::config::Loaded;
+use crate::config::model::Config;
+use crate::control_plane::{Census, ControlPlane, Event, HostInterface};
+use crate::control_socket::{self, Call};
+use crate::dataplane::{Dataplane, Opened, Pins, remove_pins};
+use crate::host::{Netlink, Sysctls, default_flows, total_memory};
+
+/// Capabilities that the daemon needs, with their bits; CAP_SYS_ADMIN stands for the last two.
+const CAPABILITIES: [(&str, u32); 3] =
+    [("CAP_NET_ADMIN", 12), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
+const CAP_SYS_ADMIN: u32 = 21;
+
+pub(super) async fn start(
+    options: Options,
+    loaded: Loaded,
+) -> Result<(Daemon, mpsc::Receiver<Call>)> {
+    require_privilege()?;
+    let config = Arc::new(loaded.config);
+    for warning in &loaded.warnings {
+        log::warn!("{warning}");
+    }
+    let netlink = Netlink::connect()?;
+    let host = netlink.interfaces(&config.node.interfaces).await?;
+    require_interfaces(&config.node.interfaces, &host, &netlink).await?;
+    make_folder(&config.node.state_dir)?;
+    let key = hash_key(&config)?;
+    let pins = Pins::lock(&config.node.bpf_fs)?;
+    let fresh = !pins.has_maps();
+    let in_force = InForce {
+        sha256: loaded.sha256,
+        loaded_at: timestamp(),
+    };
+    let begun = begin(options, in_force, &config, netlink, host, key, pins).await;
+    if begun.is_err() && fresh {
+        // Nothing of a node that never ran is left behind.
+        let _ = remove_pins(&config.node.bpf_fs);
+        Sysctls::open(&config.node.state_dir).restore();
+    }
+    begun
+}
+
+async fn begin(
+    options: Options,
+    in_force: InForce,
+    config: &Arc<Config>,
+    netlink: Netlink,
+    host: Vec<HostInterface>,
+    key: [u64; 2],
+    pins: Pins,
+) -> Result<(Daemon, mpsc::Receiver<Call>)> {
+    let wanted = flow_capacity(config);
+    let Opened {
+        dataplane,
+        flows,
+        adopted,
+        is_adopted,
+    } = Dataplane::open(pins, wanted)?;
+    if is_adopted {
+        log::info!("adopted the tables of the former daemon: flows and counters go on");
+    }
+    if u64::from(flows.v4.entries) != u64::from(wanted) * 2 {
+        log::warn!(
+            "[limits].flows asks for {wanted}, the flow tables in place hold {}; they keep their size until `forebay detach`",
+            flows.v4.entries / 2
+        );
+    }
+    let clock = dataplane.measure_clock()?;
+    let calls = control_socket::listen(&config.api.socket).await?;
+    let mut daemon = Daemon {
+        options,
+        netlink,
+        dataplane,
+        flows: Arc::new(flows),
+        control_plane: ControlPlane::new(clock.rate, key, adopted),
+        clock,
+        census: Census::default(),
+        in_force,
+        started: Instant::now(),
+        ready: false,
+        terms: watch::Sender::new(None),
+    };
+    let bring_up = |daemon: &mut Daemon| -> Result<()> {
+        daemon.handle(Event::Host(host.clone()))?;
+        daemon.handle(Event::Config(config.clone()))?;
+        if config.node.manage_host {
+            Sysctls::open(&config.node.state_dir).prepare(&config.node.interfaces)?;
+        }
+        for interface in &host {
+            daemon.attach(&interface.name, interface.ifindex)?;
+        }
+        daemon.detach_strangers(&config.node.interfaces)
+    };
+    if let Err(error) = bring_up(&mut daemon) {
+        let _ = std::fs::remove_file(&config.api.socket);
+        return Err(error);
+    }
+    daemon.ready = true;
+    log::info!(
+        "{} is ready: {} rules on {} interfaces",
+        config.node.name,
+        config.rules.len(),
+        host.len()
+    );
+    Ok((daemon, calls))
+}
+
+impl Daemon {
+    /// Takes the program off interfaces that a former daemon attached and the file no longer names.
+    fn detach_strangers(&mut self, interfaces: &[String]) -> Result<()> {
+        let ours: Vec<String> = interfaces
+            .iter()
+            .map(|name| name.replace('.', "_"))
+            .collect();
+        for stranger in self
+            .dataplane
+            .linked()
+            .iter()
+            .filter(|name| !ours.contains(name))
+        {
+            self.dataplane.detach(stranger)?;
+            log::info!("{stranger}: detached, the configuration does not name it any more");
+        }
+        Ok(())
+    }
+}
+
+fn flow_capacity(config: &Config) -> u32 {
+    config
+        .limits
+        .flows
+        .unwrap_or_else(|| default_flows(total_memory()))
+}
+
+fn require_privilege() -> Result<()> {
+    let status =
+        std::fs::read_to_string("/proc/self/status").context("read the process's capabilities")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .unwrap_or("0");
+    let held = u64::from_str_radix(line.trim(), 16).unwrap_or(0);
+    let has = |bit: u32| held >> bit & 1 == 1;
+    let missing: Vec<&str> = CAPABILITIES
+        .iter()
+        .filter(|(name, bit)| !has(*bit) && !(*name != "CAP_NET_ADMIN" && has(CAP_SYS_ADMIN)))
+        .map(|(name, _)| *name)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "missing privilege: {}; run as root, or give the process these capabilities",
+        missing.join(", ")
+    )
+}
+
+/// Refuses interfaces that the host does not have.
+pub(super) async fn require_interfaces(
+    wanted: &[String],
+    found: &[HostInterface],
+    netlink: &Netlink,
+) -> Result<()> {
+    let missing: Vec<&str> = wanted
+        .iter()
+        .filter(|name| !found.iter().any(|has| has.name == **name))
+        .map(String::as_str)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let has = netlink.names().await.unwrap_or_default().join(", ");
+    bail!(
+        "no interface {} on this host (it has {has}): correct [node].interfaces",
+        missing.join(", ")
+    )
+}
+
+/// The key of the flow hash: from the file's seed, else from one that is kept.
+pub(super) fn hash_key(config: &Config) -> Result<[u64; 2]> {
+    let seed = match config.node.hash_seed {
+        Some(seed) => seed,
+        None => kept_seed(&config.node.state_dir)?,
+    };
+    Ok([seed, seed.rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15])
+}
+
+fn kept_seed(state_dir: &Path) -> Result<u64> {
+    let path = state_dir.join("hash_seed");
+    if let Ok(text) = std::fs::read_to_string(&path) {
+        let text = text.trim();
+        return text.parse().with_context(|| {
+            format!("{} holds {text:?}, not a number: remove it (flows without an entry may then change their member)", path.display())
+        });
+    }
+    let seed: u64 = rand::random();
+    std::fs::write(&path, format!("{seed}\n"))
+        .with_context(|| format!("write {}", path.display()))?;
+    Ok(seed)
+}
+
+fn make_folder(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).with_context(|| format!("create {}", path.display()))
+}
+
+/// Warns of changes that a running daemon cannot make.
+pub(super) fn warn_of_fixed_settings(old: Option<&Config>, new: &Config) {
+    let Some(old) = old else { return };
+    let fixed = [
+        ("[node].bpf_fs", old.node.bpf_fs != new.node.bpf_fs),
+        ("[node].xdp_mode", old.node.xdp_mode != new.node.xdp_mode),
+        ("[node].state_dir", old.node.state_dir != new.node.state_dir),
+        ("[api].socket", old.api.socket != new.api.socket),
+        ("[limits].flows", old.limits.flows != new.limits.flows),
+    ];
+    for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
+        log::warn!("{key} takes effect when the daemon is started anew, after `forebay detach`");
+    }
+}
+
+pub(super) fn timestamp() -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
+}
+
+/// Tells systemd, if it started us, that the node is ready.
+pub(super) fn notify_ready() {
+    if let Err(error) = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]) {
+        log::warn!("tell systemd that the node is ready: {error}");
+    }
+}

@@ -1,0 +1,100 @@
+//! The sweep: a thread that goes through the flow tables, again and again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use forebay_common::abi::Settings;
+use tokio::sync::{mpsc, watch};
+
+use crate::clock::Clock;
+use crate::control_plane::Census;
+use crate::dataplane::{Flows, Sweep};
+
+/// Between the ends and the beginnings of passes: timers below ten seconds may be a second late, of
+/// which a pass over a large table takes its part.
+const REST: Duration = Duration::from_millis(400);
+/// Between two slices of a large table, so that a pass is no burst.
+const PAUSE: Duration = Duration::from_millis(1);
+/// Between the last slice and removal: longer than the grace of the settings at any tick rate.
+const GRACE: Duration = Duration::from_millis(40);
+
+/// What the sweep goes by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    /// Settings as applied.
+    pub settings: Settings,
+    /// The clock.
+    pub clock: Clock,
+}
+
+/// Sweeps until nobody takes the counts any more.
+pub(super) fn run(
+    flows: &Arc<Flows>,
+    terms: &watch::Receiver<Option<Terms>>,
+    counts: &mpsc::Sender<Census>,
+) {
+    loop {
+        std::thread::sleep(REST);
+        if counts.is_closed() {
+            return;
+        }
+        if terms.borrow().is_none() {
+            continue;
+        }
+        match pass(flows, terms) {
+            Ok(census) => {
+                if counts.blocking_send(census).is_err() {
+                    return;
+                }
+            }
+            Err(error) => log::warn!("sweep: {error:#}"),
+        }
+    }
+}
+
+fn pass(flows: &Flows, terms: &watch::Receiver<Option<Terms>>) -> Result<Census> {
+    let begun = Instant::now();
+    let mut census = Census::default();
+    let mut sweep4 = Sweep::default();
+    let mut sweep6 = Sweep::default();
+    let slices = |slice: &mut dyn FnMut(&Terms, &mut Census) -> Result<bool>,
+                  census: &mut Census|
+     -> Result<()> {
+        loop {
+            let Some(current) = *terms.borrow() else {
+                return Ok(());
+            };
+            if slice(&current, census)? {
+                return Ok(());
+            }
+            std::thread::sleep(PAUSE);
+        }
+    };
+    slices(
+        &mut |t, c| {
+            flows
+                .v4
+                .sweep_slice(&mut sweep4, &t.settings, t.clock.now(), c)
+        },
+        &mut census,
+    )?;
+    slices(
+        &mut |t, c| {
+            flows
+                .v6
+                .sweep_slice(&mut sweep6, &t.settings, t.clock.now(), c)
+        },
+        &mut census,
+    )?;
+    if sweep4.has_marked() || sweep6.has_marked() {
+        std::thread::sleep(GRACE);
+    }
+    let ended = flows.v4.finish_sweep(sweep4)? + flows.v6.finish_sweep(sweep6)?;
+    log::trace!(
+        "sweep: {:?} entries, {ended} flows ended, {:?}",
+        census.entries,
+        begun.elapsed()
+    );
+    Ok(census)
+}

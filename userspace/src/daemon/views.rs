@@ -1,0 +1,288 @@
+//! What commands show, from configuration, tables and counts. Pure.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use forebay_common::abi::RuleCounters;
+use forebay_common::reason::{Fate, Reason};
+use serde_json::{Value, json};
+
+use crate::api;
+use crate::config::model::{
+    AdminState, Config, Distribution, Forwarding, Pool, Ports, Protocol, Rule,
+};
+use crate::control_plane::{Census, Ids};
+
+/// What the views are made of.
+pub(super) struct View<'v> {
+    /// The configuration in force.
+    pub config: &'v Config,
+    /// Ids in use.
+    pub ids: &'v Ids,
+    /// The last full count of flows.
+    pub census: &'v Census,
+}
+
+fn text<T: ToString>(items: impl Iterator<Item = T>) -> Vec<String> {
+    items.map(|item| item.to_string()).collect()
+}
+
+/// A port as JSON: a number, or `first-last`; port 0 is "every port".
+pub(super) fn port(ports: &Ports) -> Value {
+    match ports {
+        Ports::Single(port) => json!(port),
+        Ports::Range(range) => json!(format!("{}-{}", range.start(), range.end())),
+        Ports::Every => json!(0),
+    }
+}
+
+/// A protocol as the file writes it.
+pub(super) fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+        Protocol::All => "all",
+    }
+}
+
+/// An admin state as the file writes it.
+pub(super) fn admin_state(state: AdminState) -> &'static str {
+    match state {
+        AdminState::None => "none",
+        AdminState::Up => "up",
+        AdminState::Down => "down",
+    }
+}
+
+impl View<'_> {
+    /// `show frontends`; `advertised` says of which addresses the node answers for.
+    pub(super) fn frontends(&self, advertised: impl Fn(IpAddr) -> bool) -> Vec<api::Frontend> {
+        let view = |frontend: &crate::config::model::Frontend| {
+            let rules: Vec<&Rule> = self
+                .config
+                .rules
+                .iter()
+                .filter(|rule| rule.frontend == frontend.name)
+                .collect();
+            let mut members: Vec<_> = rules
+                .iter()
+                .filter_map(|rule| self.config.pool(&rule.pool))
+                .flat_map(|p| &p.members)
+                .collect();
+            members.sort_by(|a, b| a.target.cmp(&b.target));
+            members.dedup_by(|a, b| a.target == b.target);
+            let v4 = frontend.ipv4.map(|net| {
+                if net.prefix_len() == 32 {
+                    net.addr().to_string()
+                } else {
+                    net.to_string()
+                }
+            });
+            let v6 = frontend.ipv6.map(|net| {
+                if net.prefix_len() == 128 {
+                    net.addr().to_string()
+                } else {
+                    net.to_string()
+                }
+            });
+            api::Frontend {
+                name: frontend.name.clone(),
+                addresses: v4.into_iter().chain(v6).collect(),
+                shared: frontend.shared,
+                advertised: frontend.addresses().any(&advertised),
+                rules: rules.iter().map(|rule| rule.name.clone()).collect(),
+                members_up: members
+                    .iter()
+                    .filter(|member| member.admin_state != AdminState::Down)
+                    .count(),
+                members_total: members.len(),
+            }
+        };
+        self.config.frontends.iter().map(view).collect()
+    }
+
+    /// `show rules`
+    pub(super) fn rules(&self, counters: impl Fn(u32) -> RuleCounters) -> Vec<api::Rule> {
+        let view = |rule: &Rule| {
+            let id = self.ids.rules.get(&rule.name).unwrap_or(0);
+            let counted = counters(id);
+            let addresses = self
+                .config
+                .frontend(&rule.frontend)
+                .map(|frontend| text(frontend.addresses()));
+            api::Rule {
+                name: rule.name.clone(),
+                frontend: rule.frontend.clone(),
+                addresses: addresses.unwrap_or_default(),
+                protocol: protocol(rule.protocol).to_owned(),
+                port: port(&rule.port),
+                pool: rule.pool.clone(),
+                backend_port: rule
+                    .backend_port
+                    .map_or_else(|| port(&rule.port), |port| json!(port)),
+                distribution: match rule.distribution {
+                    Distribution::FiveTuple => "5-tuple",
+                    Distribution::SourceIp => "source-ip",
+                    Distribution::SourceIpProtocol => "source-ip-protocol",
+                }
+                .to_owned(),
+                forwarding: match rule.forwarding {
+                    Forwarding::Nat => "nat",
+                    Forwarding::FullNat => "full-nat",
+                    Forwarding::Dsr => "dsr",
+                }
+                .to_owned(),
+                new_flows_total: counted.new_flows,
+                packets_total: counted.packets_to_instance + counted.packets_from_instance,
+                bytes_total: counted.bytes_to_instance + counted.bytes_from_instance,
+                active_flows: self
+                    .census
+                    .members
+                    .iter()
+                    .filter(|((held, _), _)| *held == id)
+                    .map(|(_, count)| count)
+                    .sum(),
+            }
+        };
+        self.config.rules.iter().map(view).collect()
+    }
+
+    /// `show pools`
+    pub(super) fn pools(&self) -> Vec<api::Pool> {
+        self.config
+            .pools
+            .iter()
+            .map(|pool| self.pool(pool))
+            .collect()
+    }
+
+    fn pool(&self, pool: &Pool) -> api::Pool {
+        let rules: Vec<&Rule> = self
+            .config
+            .rules
+            .iter()
+            .filter(|rule| rule.pool == pool.name)
+            .collect();
+        let ids: Vec<u32> = rules
+            .iter()
+            .filter_map(|rule| self.ids.rules.get(&rule.name))
+            .collect();
+        let flows_of = |address: IpAddr| -> u64 {
+            ids.iter()
+                .filter_map(|id| self.census.members.get(&(*id, address)))
+                .sum()
+        };
+        let members = pool.members.iter().map(|member| {
+            let addresses: Vec<IpAddr> = self
+                .config
+                .ip_config(&member.target)
+                .into_iter()
+                .flat_map(|c| c.addresses())
+                .collect();
+            let takes_flows = member.admin_state != AdminState::Down;
+            api::Member {
+                instance: member.target.instance.clone(),
+                ip_config: member.target.ip_config.clone(),
+                weight: member.weight,
+                admin_state: admin_state(member.admin_state).to_owned(),
+                addresses: addresses
+                    .iter()
+                    .map(|address| self.member_address(*address, &rules, takes_flows))
+                    .collect(),
+                active_flows: addresses.iter().map(|address| flows_of(*address)).sum(),
+                draining: !takes_flows,
+            }
+        });
+        api::Pool {
+            name: pool.name.clone(),
+            members: members.collect(),
+        }
+    }
+
+    fn member_address(
+        &self,
+        address: IpAddr,
+        rules: &[&Rule],
+        takes_flows: bool,
+    ) -> api::MemberAddress {
+        let same_family = |rule: &&&Rule| {
+            let frontend = self.config.frontend(&rule.frontend);
+            frontend.is_some_and(|f| {
+                f.addresses()
+                    .any(|known| known.is_ipv6() == address.is_ipv6())
+            })
+        };
+        let used = rules.iter().filter(same_family).count() > 0;
+        let (health, reason) = if used {
+            ("up", "no probe: every member is up")
+        } else {
+            ("unknown", "no rule uses it")
+        };
+        api::MemberAddress {
+            address: address.to_string(),
+            health: health.to_owned(),
+            reason: reason.to_owned(),
+            accepts_new_flows: used && takes_flows,
+            probes: Vec::new(),
+        }
+    }
+
+    /// `show instances`
+    pub(super) fn instances(&self) -> Vec<api::Instance> {
+        let view = |instance: &crate::config::model::Instance| api::Instance {
+            name: instance.name.clone(),
+            security_group: instance.security_group.clone(),
+            ip_configs: instance
+                .ip_configs
+                .iter()
+                .map(|ip_config| {
+                    let is_member = |pool: &&Pool| {
+                        pool.members.iter().any(|m| {
+                            m.target.instance == instance.name
+                                && m.target.ip_config == ip_config.name
+                        })
+                    };
+                    api::IpConfig {
+                        name: ip_config.name.clone(),
+                        addresses: text(ip_config.addresses()),
+                        public_ip: ip_config.public_ip.clone(),
+                        pools: self
+                            .config
+                            .pools
+                            .iter()
+                            .filter(is_member)
+                            .map(|pool| pool.name.clone())
+                            .collect(),
+                        outbound: "none".to_owned(),
+                    }
+                })
+                .collect(),
+        };
+        self.config.instances.iter().map(view).collect()
+    }
+}
+
+/// `show drops`: every reason to drop a packet, those that never happened too.
+pub(super) fn drops(reasons: &BTreeMap<Reason, u64>) -> api::Drops {
+    let dropped = reasons
+        .iter()
+        .filter(|(reason, _)| reason.fate() == Fate::Drop);
+    dropped
+        .map(|(reason, count)| (reason.label().to_owned(), *count))
+        .collect()
+}
+
+/// Packets by what became of them.
+pub(super) fn totals(reasons: &BTreeMap<Reason, u64>) -> api::PacketTotals {
+    let mut totals = api::PacketTotals::default();
+    for (reason, count) in reasons {
+        match reason.fate() {
+            _ if *reason == Reason::ForwardedByKernel => totals.forwarded += count,
+            Fate::Forward => totals.forwarded += count,
+            Fate::Pass => totals.passed += count,
+            Fate::Answer => totals.answered += count,
+            Fate::Drop => totals.dropped += count,
+        }
+    }
+    totals
+}

@@ -1,0 +1,108 @@
+//! Putting the program on interfaces, by links that outlive the daemon.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::xdp::XdpLink;
+use aya::programs::{ProgramError, Xdp, XdpMode as Kernel};
+
+use crate::config::model::XdpMode;
+
+/// How the program came to an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attached {
+    /// It took the place of a former daemon's program without a gap.
+    Replaced,
+    /// It was put there.
+    New,
+    /// It was put there in generic mode, because the driver has no native one.
+    Fallback,
+}
+
+/// Attaches the program to an interface, or lets it take over the pinned link of a former daemon.
+pub(super) fn attach(
+    program: &mut Xdp,
+    interface: &str,
+    ifindex: u32,
+    mode: XdpMode,
+    pin: &Path,
+) -> Result<Attached> {
+    if pin.exists() {
+        match adopt(program, pin) {
+            Ok(()) => return Ok(Attached::Replaced),
+            Err(error) => {
+                // The interface was removed and made again: its link is dead.
+                log::info!(
+                    "the former link of {interface} is of no use any more ({error:#}); attaching anew"
+                );
+                std::fs::remove_file(pin).with_context(|| format!("remove {}", pin.display()))?;
+            }
+        }
+    }
+    let (link, attached) = match mode {
+        XdpMode::Native => (
+            link(program, interface, ifindex, Kernel::Driver)?,
+            Attached::New,
+        ),
+        XdpMode::Generic => (
+            link(program, interface, ifindex, Kernel::Skb)?,
+            Attached::New,
+        ),
+        XdpMode::Auto => match link(program, interface, ifindex, Kernel::Driver) {
+            Ok(link) => (link, Attached::New),
+            Err(error) if is_busy(&error) => return Err(error),
+            Err(_) => (
+                link(program, interface, ifindex, Kernel::Skb)?,
+                Attached::Fallback,
+            ),
+        },
+    };
+    link.pin(pin)
+        .with_context(|| format!("pin the link of {interface} at {}", pin.display()))?;
+    Ok(attached)
+}
+
+fn adopt(program: &mut Xdp, pin: &Path) -> Result<()> {
+    let link =
+        PinnedLink::from_pin(pin).with_context(|| format!("open the link {}", pin.display()))?;
+    let id = program.attach_to_link(XdpLink::try_from(FdLink::from(link))?)?;
+    // The pin holds the link; what this process holds of it may go.
+    drop(program.take_link(id)?);
+    Ok(())
+}
+
+fn is_busy(error: &anyhow::Error) -> bool {
+    error.to_string().contains("another XDP program")
+}
+
+fn link(program: &mut Xdp, interface: &str, ifindex: u32, mode: Kernel) -> Result<FdLink> {
+    let id = program
+        .attach_to_if_index(ifindex, mode)
+        .map_err(|error| explain(error, interface, mode))?;
+    match FdLink::try_from(program.take_link(id)?) {
+        Ok(link) => Ok(link),
+        Err(_) => bail!(
+            "{interface}: this kernel attaches XDP without links, which would end with the daemon"
+        ),
+    }
+}
+
+fn explain(error: ProgramError, interface: &str, mode: Kernel) -> anyhow::Error {
+    let code = match &error {
+        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
+        _ => None,
+    };
+    match code {
+        Some(libc::EBUSY) => anyhow!(
+            "{interface} has another XDP program already: remove it (`ip link set dev {interface} xdp off`, or stop the program that owns it)"
+        ),
+        Some(libc::EOPNOTSUPP) if matches!(mode, Kernel::Driver) => anyhow!(
+            "the driver of {interface} has no native XDP: set [node].xdp_mode to \"generic\" or \"auto\""
+        ),
+        Some(libc::EPERM) => anyhow!(
+            "no privilege to attach to {interface}: run as root, or with CAP_NET_ADMIN and CAP_BPF"
+        ),
+        _ => anyhow::Error::from(error).context(format!("attach to {interface}")),
+    }
+}

@@ -1,0 +1,237 @@
+//! The kernel side as the daemon sees it. Only this module knows aya.
+
+mod attach;
+mod counters;
+mod flows;
+mod object;
+mod pins;
+mod sys;
+mod tables;
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use aya::Ebpf;
+use aya::maps::{Map, MapData};
+use forebay_common::abi::{RuleCounters, names};
+use forebay_common::reason::Reason;
+
+pub use attach::Attached;
+pub use flows::{FlowFamily, FlowTable, Flows, Sweep};
+pub use pins::Pins;
+pub use sys::Plain;
+
+use crate::clock::{Clock, TickRate};
+use crate::config::model::XdpMode;
+use crate::control_plane::{Change, TableState};
+
+/// Between the two readings that tell the tick rate: at 250 Hz some 37 ticks, at 300 Hz 45.
+const CLOCK_INTERVAL: Duration = Duration::from_millis(150);
+
+/// The loaded program, its tables and its links.
+pub struct Dataplane {
+    pins: Pins,
+    object: Ebpf,
+    tables: tables::Tables,
+    counters: counters::Counters,
+    clocks: OwnedFd,
+    clocks_program: OwnedFd,
+}
+
+/// A data plane that has just been opened.
+pub struct Opened {
+    /// The data plane.
+    pub dataplane: Dataplane,
+    /// Its flow tables, for whoever reads and sweeps them.
+    pub flows: Flows,
+    /// What the tables of a former daemon hold; empty when there was none.
+    pub adopted: TableState,
+    /// Whether there was a former daemon's.
+    pub is_adopted: bool,
+}
+
+fn raw(map: &MapData) -> Result<OwnedFd> {
+    map.fd()
+        .as_fd()
+        .try_clone_to_owned()
+        .context("duplicate a descriptor")
+}
+
+impl Dataplane {
+    /// Loads the program over the pins, which were locked. `flows` is the capacity of a new flow table;
+    /// an adopted one keeps its size.
+    ///
+    /// # Errors
+    /// Missing privilege, an unsupported kernel, or not enough memory; each says what to do.
+    pub fn open(pins: Pins, flows: u32) -> Result<Opened> {
+        let is_adopted = pins.has_maps();
+        let mut object = object::load(&pins, flows.saturating_mul(2))?;
+        let flows = Flows {
+            v4: flow_table(
+                &mut object,
+                names::FLOWS4,
+                names::RETIRE4,
+                names::RETIRE_PROGRAMS[0],
+            )?,
+            v6: flow_table(
+                &mut object,
+                names::FLOWS6,
+                names::RETIRE6,
+                names::RETIRE_PROGRAMS[1],
+            )?,
+        };
+        let clocks = descriptor(object::map(&mut object, names::CLOCKS)?)?;
+        let clocks_program = program_descriptor(&mut object, names::CLOCKS_PROGRAM)?;
+        let tables = tables::Tables::take(&mut object)?;
+        let counters = counters::Counters::take(&mut object)?;
+        let adopted = if is_adopted {
+            tables.read()?
+        } else {
+            TableState::default()
+        };
+        let dataplane = Self {
+            pins,
+            object,
+            tables,
+            counters,
+            clocks,
+            clocks_program,
+        };
+        Ok(Opened {
+            dataplane,
+            flows,
+            adopted,
+            is_adopted,
+        })
+    }
+
+    /// Makes changes, in order.
+    ///
+    /// # Errors
+    /// A write failed; those before it are made.
+    pub fn apply(&mut self, changes: &[Change]) -> Result<()> {
+        changes
+            .iter()
+            .try_for_each(|change| self.tables.apply(change))
+    }
+
+    /// What the tables hold.
+    pub fn read_tables(&self) -> Result<TableState> {
+        self.tables.read()
+    }
+
+    /// Puts the program on an interface.
+    ///
+    /// # Errors
+    /// The interface cannot have it; the message says why and what to do.
+    pub fn attach(&mut self, interface: &str, ifindex: u32, mode: XdpMode) -> Result<Attached> {
+        let pin = self.pins.link(interface);
+        attach::attach(
+            object::program(&mut self.object, names::PROGRAM)?,
+            interface,
+            ifindex,
+            mode,
+            &pin,
+        )
+    }
+
+    /// Takes the program off an interface.
+    pub fn detach(&mut self, interface: &str) -> Result<()> {
+        let pin = self.pins.link(interface);
+        if pin.exists() {
+            std::fs::remove_file(&pin).with_context(|| format!("remove {}", pin.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Interfaces with a link of ours, as their pins name them.
+    pub fn linked(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.pins.links())
+            .into_iter()
+            .flatten()
+            .flatten();
+        entries
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect()
+    }
+
+    /// Packets by reason.
+    pub fn reasons(&self) -> Result<BTreeMap<Reason, u64>> {
+        self.counters.reasons()
+    }
+
+    /// Counters of a rule id.
+    pub fn rule_counters(&self, id: u32) -> Result<RuleCounters> {
+        self.counters.rule(id)
+    }
+
+    /// Jiffies and boot clock, read together by the kernel.
+    pub fn read_clocks(&self) -> Result<[u64; 2]> {
+        sys::run_program(self.clocks_program.as_fd()).context("read the kernel's clocks")?;
+        let clocks =
+            sys::lookup(self.clocks.as_fd(), &0_u32).context("read the kernel's clocks")?;
+        clocks.context("the kernel's clocks were not read")
+    }
+
+    /// Learns the tick rate. Takes a sixth of a second.
+    pub fn measure_clock(&self) -> Result<Clock> {
+        let first = self.read_clocks()?;
+        std::thread::sleep(CLOCK_INTERVAL);
+        let anchor = self.read_clocks()?;
+        match TickRate::between(first, anchor) {
+            Some(rate) => Ok(Clock { rate, anchor }),
+            None => bail!(
+                "the kernel's tick rate is none of 100, 250, 300 and 1000 Hz: {first:?} to {anchor:?}"
+            ),
+        }
+    }
+}
+
+/// Removes every pin under `root`: the program leaves its interfaces, and flows end.
+///
+/// # Errors
+/// A daemon runs on them, or the file system refuses.
+pub fn remove_pins(root: &Path) -> Result<Vec<String>> {
+    pins::remove_all(root)
+}
+
+fn descriptor(map: Map) -> Result<OwnedFd> {
+    match &map {
+        Map::Array(data) | Map::HashMap(data) => raw(data),
+        other => bail!("unexpected kind of map: {other:?}"),
+    }
+}
+
+fn program_descriptor(object: &mut Ebpf, name: &str) -> Result<OwnedFd> {
+    let program = object::program(object, name)?;
+    program
+        .fd()?
+        .as_fd()
+        .try_clone_to_owned()
+        .context("duplicate a descriptor")
+}
+
+fn flow_table<A>(
+    object: &mut Ebpf,
+    flows: &str,
+    retire: &str,
+    program: &str,
+) -> Result<FlowTable<A>> {
+    let Map::HashMap(data) = object::map(object, flows)? else {
+        bail!("{flows} is not a hash")
+    };
+    let entries = data
+        .info()
+        .context("ask for the size of the flow table")?
+        .max_entries();
+    Ok(FlowTable {
+        map: raw(&data)?,
+        retire_map: descriptor(object::map(object, retire)?)?,
+        retire_program: program_descriptor(object, program)?,
+        entries,
+        family: std::marker::PhantomData,
+    })
+}

@@ -1,0 +1,137 @@
+//! The embedded object and how it gets into the kernel.
+
+use anyhow::{Context, Result, anyhow, bail};
+use aya::maps::Map;
+use aya::programs::Xdp;
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use forebay_common::abi::names;
+
+use super::pins::Pins;
+
+/// The eBPF object, as built with this binary.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/forebay-xdp"));
+
+/// Oldest kernel that is supported: its series has every feature that the program and the daemon use.
+const OLDEST_KERNEL: (u32, u32) = (6, 1);
+
+/// Tables that outlive the daemon: everything but scratch space.
+pub(super) const PINNED: [&str; 16] = [
+    names::SETTINGS,
+    names::FLOWS4,
+    names::FLOWS6,
+    names::ADDRESSES4,
+    names::ADDRESSES6,
+    names::ADDRESS_FILTER,
+    names::RULES,
+    names::RINGS,
+    names::BACKENDS4,
+    names::BACKENDS6,
+    names::VIRTUAL_NETWORK4,
+    names::VIRTUAL_NETWORK6,
+    names::INTERFACES,
+    names::INTERFACE_SLOTS,
+    names::TX_PORTS,
+    names::REASONS,
+];
+/// The last of them, apart because arrays of sixteen are easier to read.
+pub(super) const PINNED_COUNTERS: &str = names::RULE_COUNTERS;
+
+/// Loads the object over the pinned tables, making those that are missing. `entries` is the size of a
+/// new flow table.
+pub(super) fn load(pins: &Pins, entries: u32) -> Result<Ebpf> {
+    require_kernel()?;
+    if OBJECT.is_empty() {
+        bail!(
+            "this binary was built without its eBPF program (FOREBAY_SKIP_EBPF was set); build it again without"
+        );
+    }
+    let maps = pins.maps();
+    let mut loader = EbpfLoader::new();
+    loader
+        .map_max_entries(names::FLOWS4, entries)
+        .map_max_entries(names::FLOWS6, entries);
+    for name in PINNED.into_iter().chain([PINNED_COUNTERS]) {
+        loader.map_pin_path(name, maps.join(name));
+    }
+    let mut object = loader.load(OBJECT).map_err(explain)?;
+    let programs = [names::PROGRAM, names::CLOCKS_PROGRAM]
+        .into_iter()
+        .chain(names::RETIRE_PROGRAMS);
+    for name in programs {
+        program(&mut object, name)?
+            .load()
+            .map_err(|error| explain(EbpfError::from(error)))?;
+    }
+    Ok(object)
+}
+
+/// A program of the object.
+pub(super) fn program<'o>(object: &'o mut Ebpf, name: &str) -> Result<&'o mut Xdp> {
+    let program = object
+        .program_mut(name)
+        .ok_or_else(|| anyhow!("the object has no program {name}"))?;
+    program
+        .try_into()
+        .with_context(|| format!("program {name}"))
+}
+
+/// A map of the object, to be kept.
+pub(super) fn map(object: &mut Ebpf, name: &str) -> Result<Map> {
+    object
+        .take_map(name)
+        .ok_or_else(|| anyhow!("the object has no map {name}"))
+}
+
+fn require_kernel() -> Result<()> {
+    let release = nix::sys::utsname::uname().context("ask for the kernel's version")?;
+    let release = release.release().to_string_lossy().into_owned();
+    match version(&release) {
+        Some(found) if found < OLDEST_KERNEL => {
+            let (major, minor) = OLDEST_KERNEL;
+            bail!("kernel {release} is too old: Forebay needs Linux {major}.{minor} or later")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+fn explain(error: EbpfError) -> anyhow::Error {
+    let mut source: Option<&dyn std::error::Error> = Some(&error);
+    while let Some(cause) = source {
+        let code = cause
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::raw_os_error);
+        match code {
+            Some(libc::EPERM | libc::EACCES) if !nix::unistd::geteuid().is_root() => {
+                return anyhow!(
+                    "no privilege to load the eBPF program: run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+                );
+            }
+            Some(libc::ENOMEM) => {
+                return anyhow!(
+                    "not enough memory for the tables: lower [limits].flows (see `forebay check` for the sizes)"
+                );
+            }
+            _ => source = cause.source(),
+        }
+    }
+    anyhow::Error::from(error).context("load the eBPF program")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_releases_are_understood() {
+        assert_eq!(version("6.1.0-13-amd64"), Some((6, 1)));
+        assert_eq!(version("6.18.44-fc"), Some((6, 18)));
+        assert_eq!(version("5.10"), Some((5, 10)));
+        assert!(version("5.10.9").unwrap() < OLDEST_KERNEL);
+        assert_eq!(version("what"), None);
+    }
+}

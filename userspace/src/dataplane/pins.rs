@@ -1,0 +1,165 @@
+//! Where maps and links outlive the daemon, and who may touch them.
+//!
+//! ```text
+//! <bpf_fs>/v<layout>/maps/<NAME>      one for each table
+//! <bpf_fs>/v<layout>/links/<NIC>      one for each attached interface
+//! ```
+
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use forebay_common::abi::LAYOUT_VERSION;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+/// The folder of the pins, locked for this process.
+#[derive(Debug)]
+pub struct Pins {
+    root: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl Pins {
+    /// Takes the folder, making it if need be.
+    ///
+    /// # Errors
+    /// It is not on a BPF file system, another daemon holds it, or it has pins of another layout.
+    pub fn lock(root: &Path) -> Result<Self> {
+        require_bpf_fs(root)?;
+        fs::create_dir_all(root).with_context(|| format!("create {}", root.display()))?;
+        let pins = Self {
+            root: root.to_owned(),
+            _lock: take_lock(root)?,
+        };
+        pins.refuse_other_layouts()?;
+        for folder in [pins.maps(), pins.links()] {
+            fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        }
+        Ok(pins)
+    }
+
+    fn layout(&self) -> PathBuf {
+        self.root.join(format!("v{LAYOUT_VERSION}"))
+    }
+
+    /// Folder of the map pins.
+    pub fn maps(&self) -> PathBuf {
+        self.layout().join("maps")
+    }
+
+    /// Folder of the link pins.
+    pub fn links(&self) -> PathBuf {
+        self.layout().join("links")
+    }
+
+    /// The link pin of an interface. A name may hold a dot (a VLAN device), a pin may not.
+    pub fn link(&self, interface: &str) -> PathBuf {
+        self.links().join(interface.replace('.', "_"))
+    }
+
+    /// Whether a former daemon has left its tables.
+    pub fn has_maps(&self) -> bool {
+        fs::read_dir(self.maps()).is_ok_and(|mut entries| entries.next().is_some())
+    }
+
+    fn refuse_other_layouts(&self) -> Result<()> {
+        let ours = format!("v{LAYOUT_VERSION}");
+        let entries =
+            fs::read_dir(&self.root).with_context(|| format!("read {}", self.root.display()))?;
+        let names = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok());
+        let others: Vec<String> = names.filter(|name| *name != ours).collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        bail!(
+            "{} holds pins of another layout ({}), and this version reads layout {ours} only; `forebay detach` removes them and ends their flows, then start again",
+            self.root.display(),
+            others.join(", "),
+        )
+    }
+}
+
+/// Removes every pin under `root`, whatever its layout; says what was removed.
+///
+/// # Errors
+/// A daemon is running on them, or the file system refuses.
+pub(super) fn remove_all(root: &Path) -> Result<Vec<String>> {
+    if !root.exists() {
+        return Ok(Vec::new());
+    }
+    let _lock = take_lock(root)?;
+    let mut removed = Vec::new();
+    // Links first: traffic stops before the tables it needs go.
+    for layout in fs::read_dir(root)
+        .with_context(|| format!("read {}", root.display()))?
+        .flatten()
+    {
+        for folder in ["links", "maps"] {
+            let folder = layout.path().join(folder);
+            let Ok(entries) = fs::read_dir(&folder) else {
+                continue;
+            };
+            for entry in entries.flatten() {
+                fs::remove_file(entry.path())
+                    .with_context(|| format!("remove {}", entry.path().display()))?;
+                removed.push(entry.path().display().to_string());
+            }
+        }
+        fs::remove_dir_all(layout.path())
+            .with_context(|| format!("remove {}", layout.path().display()))?;
+    }
+    fs::remove_dir(root).with_context(|| format!("remove {}", root.display()))?;
+    Ok(removed)
+}
+
+fn take_lock(root: &Path) -> Result<Flock<File>> {
+    let folder = File::open(root).with_context(|| format!("open {}", root.display()))?;
+    Flock::lock(folder, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
+        nix::Error::EWOULDBLOCK => anyhow::anyhow!(
+            "another forebay daemon runs on the pins in {}; stop it first, or give this node its own [node].bpf_fs",
+            root.display()
+        ),
+        other => anyhow::anyhow!("lock {}: {other}", root.display()),
+    })
+}
+
+fn require_bpf_fs(root: &Path) -> Result<()> {
+    let existing = root
+        .ancestors()
+        .find(|path| path.exists())
+        .unwrap_or(Path::new("/"));
+    let folder = File::open(existing).with_context(|| format!("open {}", existing.display()))?;
+    let kind = nix::sys::statfs::fstatfs(folder.as_fd()).or_else(|_| statfs(existing));
+    let kind = kind
+        .with_context(|| format!("examine {}", existing.display()))?
+        .filesystem_type();
+    if kind == BPF_FS_MAGIC {
+        return Ok(());
+    }
+    bail!(
+        "{} is not on a BPF file system (the nearest folder that exists is {}); mount one: `mount -t bpf bpf /sys/fs/bpf`, or point [node].bpf_fs at one",
+        root.display(),
+        existing.display(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_on_another_file_system_is_refused_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Pins::lock(&folder.path().join("forebay")).unwrap_err();
+        let text = format!("{error:#}");
+        assert!(text.contains("mount -t bpf"), "{text}");
+        assert!(
+            !folder.path().join("forebay").exists(),
+            "nothing is made there"
+        );
+    }
+}

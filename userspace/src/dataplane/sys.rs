@@ -1,0 +1,248 @@
+//! The few `bpf(2)` commands that aya does not wrap: batches, and running a program by descriptor.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use forebay_common::abi::{Owner, RetireBatch, Rule, RuleCounters, RuleKey, Settings};
+use forebay_common::family::{V4, V6};
+use forebay_common::flow::{Flow, FlowKey};
+
+const MAP_TYPE_ARRAY: u32 = 2;
+
+const MAP_CREATE: libc::c_long = 0;
+const PROG_TEST_RUN: libc::c_long = 10;
+const MAP_LOOKUP_ELEM: libc::c_long = 1;
+const MAP_UPDATE_ELEM: libc::c_long = 2;
+const MAP_LOOKUP_BATCH: libc::c_long = 24;
+const MAP_UPDATE_BATCH: libc::c_long = 26;
+
+/// Marks types that may be copied to and from the kernel byte by byte.
+///
+/// # Safety
+/// No padding, no pointers, every bit pattern valid.
+pub unsafe trait Plain: Copy + 'static {}
+
+macro_rules! plain {
+    ($($type:ty),* $(,)?) => {
+        // SAFETY: `repr(C)` integers without padding; their crate asserts the sizes.
+        $(unsafe impl Plain for $type {})*
+    };
+}
+
+plain!(
+    u32,
+    u64,
+    [u64; 2],
+    V4,
+    V6,
+    FlowKey<V4>,
+    FlowKey<V6>,
+    Flow<V4>,
+    Flow<V6>,
+    Settings,
+    Owner,
+    RuleKey,
+    Rule
+);
+plain!(
+    RuleCounters,
+    forebay_common::abi::Interface,
+    forebay_common::abi::Backend<V4>,
+    forebay_common::abi::Backend<V6>
+);
+plain!(RetireBatch<V4>, RetireBatch<V6>);
+
+/// A [`Plain`] value as aya wants it.
+#[repr(transparent)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Pod<T>(pub T);
+
+// SAFETY: `Plain` promises what `Pod` asks for.
+unsafe impl<T: Plain> aya::Pod for Pod<T> {}
+
+#[repr(C)]
+#[derive(Default)]
+struct BatchAttributes {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ElementAttributes {
+    map_fd: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct TestRunAttributes {
+    prog_fd: u32,
+    retval: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    ctx_size_in: u32,
+    ctx_size_out: u32,
+    ctx_in: u64,
+    ctx_out: u64,
+    flags: u32,
+    cpu: u32,
+    batch_size: u32,
+    padding: u32,
+}
+
+fn bpf<T>(command: libc::c_long, attributes: &mut T) -> io::Result<i32> {
+    // SAFETY: the attributes are a live `repr(C)` struct of the size given, and the pointers in it are
+    // valid for the sizes that the callers below state.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<T>()) };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result as i32)
+    }
+}
+
+/// Where a batched read of a hash stands.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Cursor {
+    position: u32,
+    begun: bool,
+    /// Every element was visited.
+    pub finished: bool,
+}
+
+/// Reads the next elements of a hash into `keys` and `values` (which grow when a bucket does not fit)
+/// and returns how many. Elements that come and go meanwhile may be met or not.
+pub(super) fn lookup_batch<K: Plain + Default, V: Plain + Default>(
+    map: BorrowedFd<'_>,
+    cursor: &mut Cursor,
+    keys: &mut Vec<K>,
+    values: &mut Vec<V>,
+) -> io::Result<usize> {
+    loop {
+        let mut next = 0_u32;
+        let mut attributes = BatchAttributes {
+            in_batch: if cursor.begun {
+                &raw const cursor.position as u64
+            } else {
+                0
+            },
+            out_batch: &raw mut next as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: keys.len().min(values.len()) as u32,
+            map_fd: map.as_raw_fd() as u32,
+            ..BatchAttributes::default()
+        };
+        let result = bpf(MAP_LOOKUP_BATCH, &mut attributes);
+        match result {
+            Ok(_) => {}
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => cursor.finished = true,
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                let larger = keys.len() * 2;
+                keys.resize_with(larger, K::default);
+                values.resize_with(larger, V::default);
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
+        cursor.begun = true;
+        cursor.position = next;
+        return Ok(attributes.count as usize);
+    }
+}
+
+/// Writes `values` into the first elements of an array.
+pub(super) fn update_array(map: BorrowedFd<'_>, values: &[u32]) -> io::Result<()> {
+    let keys: Vec<u32> = (0..values.len() as u32).collect();
+    let mut attributes = BatchAttributes {
+        keys: keys.as_ptr() as u64,
+        values: values.as_ptr() as u64,
+        count: values.len() as u32,
+        map_fd: map.as_raw_fd() as u32,
+        ..BatchAttributes::default()
+    };
+    bpf(MAP_UPDATE_BATCH, &mut attributes).map(drop)
+}
+
+/// Reads one element.
+pub(super) fn lookup<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>> {
+    let mut value = std::mem::MaybeUninit::<V>::uninit();
+    let mut attributes = ElementAttributes {
+        map_fd: map.as_raw_fd() as u32,
+        key: &raw const *key as u64,
+        value: value.as_mut_ptr() as u64,
+        ..ElementAttributes::default()
+    };
+    match bpf(MAP_LOOKUP_ELEM, &mut attributes) {
+        // SAFETY: the kernel filled the value in, and every bit pattern is valid.
+        Ok(_) => Ok(Some(unsafe { value.assume_init() })),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes one element.
+pub(super) fn update<K: Plain, V: Plain>(
+    map: BorrowedFd<'_>,
+    key: &K,
+    value: &V,
+) -> io::Result<()> {
+    let mut attributes = ElementAttributes {
+        map_fd: map.as_raw_fd() as u32,
+        key: &raw const *key as u64,
+        value: &raw const *value as u64,
+        ..ElementAttributes::default()
+    };
+    bpf(MAP_UPDATE_ELEM, &mut attributes).map(drop)
+}
+
+/// Runs an XDP program once, on an empty frame.
+pub(super) fn run_program(program: BorrowedFd<'_>) -> io::Result<()> {
+    let frame = [0_u8; 64];
+    let mut attributes = TestRunAttributes {
+        prog_fd: program.as_raw_fd() as u32,
+        data_size_in: frame.len() as u32,
+        data_in: frame.as_ptr() as u64,
+        repeat: 1,
+        ..TestRunAttributes::default()
+    };
+    bpf(PROG_TEST_RUN, &mut attributes).map(drop)
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct CreateAttributes {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+}
+
+/// Makes an array of words.
+pub(super) fn create_array(entries: u32) -> io::Result<OwnedFd> {
+    let word = size_of::<u32>() as u32;
+    let mut attributes = CreateAttributes {
+        map_type: MAP_TYPE_ARRAY,
+        key_size: word,
+        value_size: word,
+        max_entries: entries,
+    };
+    let descriptor = bpf(MAP_CREATE, &mut attributes)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}

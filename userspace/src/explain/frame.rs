@@ -1,0 +1,87 @@
+//! A question as a frame, and a frame as endpoints.
+
+use std::net::IpAddr;
+
+use anyhow::{Result, bail};
+use forebay_common::wire::{TCP, UDP};
+
+use crate::api::{Endpoints, Question};
+
+const ETHERNET: usize = 14;
+const HOPS: u8 = 64;
+const SYN: u8 = 0x02;
+
+/// The smallest packet that asks the question: a SYN, an empty datagram, an echo request, or a bare
+/// header of another protocol.
+pub(super) fn build(question: &Question) -> Result<Vec<u8>> {
+    let payload = transport(question);
+    let mut frame = vec![0_u8; 12];
+    match (question.source, question.destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            frame.extend([0x08, 0x00, 0x45, 0x00]);
+            frame.extend(((20 + payload.len()) as u16).to_be_bytes());
+            frame.extend([0, 0, 0x40, 0, HOPS, question.protocol, 0, 0]);
+            frame.extend(source.octets());
+            frame.extend(destination.octets());
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+            frame.extend((payload.len() as u16).to_be_bytes());
+            frame.extend([question.protocol, HOPS]);
+            frame.extend(source.octets());
+            frame.extend(destination.octets());
+        }
+        _ => bail!(
+            "source and destination are of different families; there is no translation between IPv4 and IPv6"
+        ),
+    }
+    frame.extend(payload);
+    Ok(frame)
+}
+
+fn transport(question: &Question) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match question.protocol {
+        TCP | UDP => {
+            bytes.extend(question.source_port.to_be_bytes());
+            bytes.extend(question.destination_port.to_be_bytes());
+            if question.protocol == TCP {
+                bytes.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, SYN, 0xff, 0xff, 0, 0, 0, 0]);
+            } else {
+                bytes.extend([0, 8, 0, 0]);
+            }
+        }
+        1 => bytes.extend([8, 0, 0, 0, 0, 1, 0, 1]),
+        58 => bytes.extend([128, 0, 0, 0, 0, 1, 0, 1]),
+        _ => bytes.extend([0; 8]),
+    }
+    bytes
+}
+
+/// Addresses and ports of a TCP or UDP frame.
+pub fn endpoints(frame: &[u8]) -> Option<Endpoints> {
+    let ip = frame.get(ETHERNET..)?;
+    let (source, destination, transport): (IpAddr, IpAddr, usize) = match ip.first()? >> 4 {
+        4 => (
+            address::<4>(ip, 12)?.into(),
+            address::<4>(ip, 16)?.into(),
+            20,
+        ),
+        _ => (
+            address::<16>(ip, 8)?.into(),
+            address::<16>(ip, 24)?.into(),
+            40,
+        ),
+    };
+    let port = |at: usize| Some(u16::from_be_bytes(address::<2>(ip, transport + at)?));
+    Some(Endpoints {
+        source: source.to_string(),
+        source_port: port(0)?,
+        destination: destination.to_string(),
+        destination_port: port(2)?,
+    })
+}
+
+fn address<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at + N)?.try_into().ok()
+}

@@ -1,0 +1,161 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::clock::TickRate;
+use crate::config;
+use crate::control_plane::{ControlPlane, Event};
+use forebay_common::wire::Mac;
+
+const SAMPLE: &str = r#"
+[node]
+name = "lb1"
+interfaces = ["c0", "i0"]
+[[frontend]]
+name = "web"
+ipv4 = "203.0.113.10"
+ipv6 = "2001:db8:1::10"
+[[instance]]
+name = "one"
+ipv4 = "10.0.1.1"
+ipv6 = "fd00:1::1"
+[[pool]]
+name = "web"
+members = ["one"]
+[[rule]]
+name = "http"
+frontend = "web"
+protocol = "tcp"
+port = 80
+pool = "web"
+backend_port = 8080
+"#;
+
+fn question(protocol: u8, source: &str, destination: &str, port: u16) -> Question {
+    Question {
+        protocol,
+        source: source.parse().unwrap(),
+        source_port: 40_000,
+        destination: destination.parse().unwrap(),
+        destination_port: port,
+        inbound_interface: None,
+    }
+}
+
+fn explain(question: &Question, way: Option<&Way>) -> (Explanation, Option<Asked>) {
+    let loaded = config::parse("test.toml", SAMPLE).unwrap_or_else(|errors| panic!("{errors}"));
+    let config = Arc::new(loaded.config);
+    let mut control_plane = ControlPlane::new(TickRate(250), [1, 2], TableState::default());
+    let host = vec![HostInterface {
+        name: "i0".to_owned(),
+        ifindex: 5,
+        mtu: 1500,
+        mac: Mac::from_octets([2, 0, 0, 0, 0, 5]),
+        networks: vec!["10.0.1.0/24".parse().unwrap()],
+    }];
+    control_plane.handle(Event::Host(host)).unwrap();
+    control_plane.handle(Event::Config(config.clone())).unwrap();
+    let snapshot = Snapshot {
+        tables: control_plane.applied(),
+        config: &config,
+        ids: control_plane.ids(),
+        host: control_plane.host(),
+        now: 1000,
+        flows4: Vec::new(),
+        flows6: Vec::new(),
+    };
+    run(question, &snapshot, way).unwrap()
+}
+
+fn out(neighbor: &str) -> Way {
+    Way::Out {
+        ifindex: 5,
+        interface: "i0".to_owned(),
+        neighbor: neighbor.parse().unwrap(),
+        mac: Some(Mac::from_octets([2, 0, 0, 0, 0, 9])),
+    }
+}
+
+#[test]
+fn a_balanced_packet_is_told_to_its_member() {
+    for (source, frontend, member) in [
+        ("198.51.100.7", "203.0.113.10", "10.0.1.1"),
+        ("2001:db8:9::7", "2001:db8:1::10", "fd00:1::1"),
+    ] {
+        let question = question(6, source, frontend, 80);
+        let (_, asked) = explain(&question, None);
+        let asked = asked.expect("the path asks for the way to the member");
+        assert_eq!(
+            asked,
+            Asked {
+                source: source.parse().unwrap(),
+                destination: member.parse().unwrap()
+            }
+        );
+        let (told, _) = explain(&question, Some(&out(member)));
+        assert_eq!(
+            (told.verdict.as_str(), told.reason.as_str()),
+            ("forward", "forwarded")
+        );
+        let translated = told.translated.unwrap();
+        assert_eq!(
+            (translated.source.as_str(), translated.source_port),
+            (source, 40_000)
+        );
+        assert_eq!(
+            (translated.destination.as_str(), translated.destination_port),
+            (member, 8080)
+        );
+        assert_eq!(told.instance.as_deref(), Some("one"));
+        assert_eq!(
+            told.next_hop.as_deref(),
+            Some(format!("{member} dev i0").as_str())
+        );
+        let answers: Vec<&str> = told.steps.iter().map(|step| step.answer.as_str()).collect();
+        assert!(
+            answers.contains(&"frontend web") && answers.contains(&"rule http"),
+            "{answers:?}"
+        );
+    }
+}
+
+#[test]
+fn an_unlisted_port_is_told_as_a_drop() {
+    let (told, _) = explain(&question(6, "198.51.100.7", "203.0.113.10", 81), None);
+    assert_eq!(
+        (told.verdict.as_str(), told.reason.as_str()),
+        ("drop", "no-rule")
+    );
+    assert_eq!(told.translated, None);
+}
+
+#[test]
+fn the_hosts_own_traffic_is_told_as_a_pass() {
+    let (told, _) = explain(&question(6, "198.51.100.7", "203.0.113.99", 22), None);
+    assert_eq!(
+        (told.verdict.as_str(), told.reason.as_str()),
+        ("pass", "not-ours")
+    );
+}
+
+#[test]
+fn a_way_out_that_is_missing_is_told() {
+    let (told, _) = explain(
+        &question(17, "10.0.1.1", "8.8.8.8", 53),
+        Some(&out("10.0.1.254")),
+    );
+    assert_eq!(
+        (told.verdict.as_str(), told.reason.as_str()),
+        ("drop", "no-outbound")
+    );
+}
+
+#[test]
+fn mixed_families_are_refused() {
+    let mixed = question(6, "198.51.100.7", "2001:db8:1::10", 80);
+    assert!(
+        frame::build(&mixed)
+            .unwrap_err()
+            .to_string()
+            .contains("different families")
+    );
+}

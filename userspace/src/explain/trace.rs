@@ -1,0 +1,290 @@
+//! Tables that write down what they are asked.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use forebay_common::abi::{Backend, Interface, Owner, RING_SIZE, Rule, RuleKey, Settings};
+use forebay_common::balance::build_ring;
+use forebay_common::family::Family;
+use forebay_common::flow::{Direction, Flow, FlowKey, FlowKind, FlowRef};
+use forebay_common::model::{ModelFamily, ModelTables};
+use forebay_common::reason::Reason;
+use forebay_common::tables::{InsertError, Route, Scratch, Shared, Tables};
+
+use crate::api::Step;
+use crate::config::model::Config;
+use crate::control_plane::{Ids, Ring};
+
+/// A way that the path asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// Source of the (translated) packet.
+    pub source: IpAddr,
+    /// Its destination.
+    pub destination: IpAddr,
+}
+
+/// Turns ids back into the operator's words.
+#[derive(Clone, Copy)]
+pub struct Names<'n> {
+    /// The configuration in force.
+    pub config: &'n Config,
+    /// Ids in use.
+    pub ids: &'n Ids,
+}
+
+impl Names<'_> {
+    fn rule(&self, id: u32) -> String {
+        self.ids
+            .rules
+            .key_of(id)
+            .map_or_else(|| format!("rule id {id}"), |name| format!("rule {name}"))
+    }
+
+    fn owner(&self, address: IpAddr, owner: Option<&Owner>) -> String {
+        let Some(owner) = owner else {
+            return "nobody this node knows".to_owned();
+        };
+        let mut words = Vec::new();
+        if owner.roles & Owner::FRONTEND != 0 {
+            let holds = |frontend: &&crate::config::model::Frontend| {
+                frontend.addresses().any(|known| known == address)
+            };
+            match self.config.frontends.iter().find(holds) {
+                Some(frontend) => words.push(format!("frontend {}", frontend.name)),
+                None => words.push("a removed frontend that still has flows".to_owned()),
+            }
+        }
+        if owner.roles & Owner::INSTANCE != 0 {
+            match self.config.owner_of(address) {
+                Some(member) => words.push(format!("instance {member}")),
+                None => words.push("an instance".to_owned()),
+            }
+        }
+        words.join(" and ")
+    }
+
+    fn member(&self, address: IpAddr) -> String {
+        let name = self
+            .config
+            .owner_of(address)
+            .map(|member| format!("{member} "));
+        format!("{}({address})", name.unwrap_or_default())
+    }
+}
+
+/// Tables that write down what they are asked.
+pub(super) struct Trace<'t> {
+    tables: &'t ModelTables,
+    names: Names<'t>,
+    rings: &'t BTreeMap<u32, Ring>,
+    built: RefCell<BTreeMap<u32, Vec<u32>>>,
+    route: Route,
+    steps: RefCell<Vec<Step>>,
+    asked: RefCell<Option<Asked>>,
+}
+
+impl<'t> Trace<'t> {
+    pub(super) fn new(
+        tables: &'t ModelTables,
+        names: Names<'t>,
+        rings: &'t BTreeMap<u32, Ring>,
+        route: Route,
+    ) -> Self {
+        Self {
+            tables,
+            names,
+            rings,
+            built: RefCell::default(),
+            route,
+            steps: RefCell::default(),
+            asked: RefCell::default(),
+        }
+    }
+
+    pub(super) fn finish(self) -> (Vec<Step>, Option<Asked>) {
+        (self.steps.into_inner(), self.asked.into_inner())
+    }
+
+    fn note(&self, question: String, answer: String) {
+        let step = Step { question, answer };
+        let mut steps = self.steps.borrow_mut();
+        // The path looks a flow up again after it has made it; once is enough for a reader.
+        if !steps.contains(&step) {
+            steps.push(step);
+        }
+    }
+}
+
+impl Shared for Trace<'_> {
+    fn settings(&self) -> Option<&Settings> {
+        self.tables.settings()
+    }
+
+    fn now(&self) -> u64 {
+        self.tables.now()
+    }
+
+    fn rule(&self, key: &RuleKey) -> Option<&Rule> {
+        let found = self.tables.rule(key);
+        let answer = found.map_or_else(|| "none".to_owned(), |rule| self.names.rule(rule.id));
+        self.note(
+            format!(
+                "which rule is on {} port {}?",
+                protocol_name(key.protocol().into()),
+                key.port()
+            ),
+            answer,
+        );
+        found
+    }
+
+    fn ring_slot(&self, ring: u32, slot: u32) -> Option<u32> {
+        let mut built = self.built.borrow_mut();
+        let slots = built
+            .entry(ring)
+            .or_insert_with(|| match self.rings.get(&ring) {
+                Some(Ring::Members(members)) => build_ring(members),
+                Some(Ring::Unknown) | None => vec![0; RING_SIZE as usize],
+            });
+        let id = slots.get(slot as usize).copied();
+        if id.is_none_or(|id| id == 0) {
+            self.note(
+                format!("which member has ring slot {slot}?"),
+                "none: no member takes new flows".to_owned(),
+            );
+        }
+        id
+    }
+
+    fn interface(&self, slot: u32) -> Option<&Interface> {
+        self.tables.interface(slot)
+    }
+
+    fn interface_slot(&self, ifindex: u32) -> Option<u32> {
+        self.tables.interface_slot(ifindex)
+    }
+
+    fn address_filter(&self, word: u32) -> u64 {
+        self.tables.address_filter(word)
+    }
+
+    fn count(&self, _: Reason) {}
+
+    fn count_rule(&self, _: u32, _: Direction, _: u32) {}
+
+    fn count_new_flow(&self, _: u32) {
+        self.note("may it open a flow?".to_owned(), "yes".to_owned());
+    }
+}
+
+impl<A: ModelFamily + Into<IpAddr>> Tables<A> for Trace<'_> {
+    fn flow(&self, key: &FlowKey<A>) -> Option<FlowRef<'_, A>> {
+        let found = self.tables.flow(key);
+        let question = format!(
+            "is there a flow {} {} -> {}?",
+            protocol_name(key.protocol),
+            endpoint(key.source, key.source_port()),
+            endpoint(key.destination, key.destination_port())
+        );
+        // A flow that this very run has made is no news.
+        let made_now =
+            found.is_some_and(|flow| flow.packets() == 0 && flow.last_seen() == self.tables.now);
+        if !made_now {
+            let answer = found.map_or_else(
+                || "no".to_owned(),
+                |flow| {
+                    let direction = match FlowKind::direction(flow.kind()) {
+                        Direction::ToInstance => "towards the instance",
+                        Direction::FromInstance => "from the instance",
+                    };
+                    format!(
+                        "yes, {}, by {}, {direction}",
+                        flow.state(key.protocol).label(),
+                        self.names.rule(flow.rule())
+                    )
+                },
+            );
+            self.note(question, answer);
+        }
+        found
+    }
+
+    fn insert(&self, key: &FlowKey<A>, flow: &Flow<A>) -> Result<(), InsertError> {
+        self.tables.insert(key, flow)
+    }
+
+    fn remove(&self, key: &FlowKey<A>) {
+        self.tables.remove(key);
+    }
+
+    fn owner(&self, address: A) -> Option<&Owner> {
+        let found = self.tables.owner(address);
+        self.note(
+            format!("whose address is {}?", address.into()),
+            self.names.owner(address.into(), found),
+        );
+        found
+    }
+
+    fn backend(&self, id: u32) -> Option<&Backend<A>> {
+        let found = self.tables.backend(id);
+        let answer = found.map_or_else(
+            || "none".to_owned(),
+            |backend: &Backend<A>| self.names.member(backend.address.into()),
+        );
+        self.note("which member does the hash choose?".to_owned(), answer);
+        found
+    }
+
+    fn in_virtual_network(&self, address: A) -> bool {
+        let found = self.tables.in_virtual_network(address);
+        let answer = if found { "yes" } else { "no" };
+        self.note(
+            format!("is {} in the virtual network?", address.into()),
+            answer.to_owned(),
+        );
+        found
+    }
+
+    unsafe fn scratch(&self) -> Option<&mut Scratch<A>> {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { self.tables.scratch() }
+    }
+
+    fn route(&self, key: &FlowKey<A>, _length: u32, _ingress_ifindex: u32) -> Route {
+        let (source, destination) = (key.source.into(), key.destination.into());
+        *self.asked.borrow_mut() = Some(Asked {
+            source,
+            destination,
+        });
+        let answer = match self.route {
+            Route::Hop(hop) => format!("an attached interface, to {}", mac(hop.mac.octets())),
+            Route::Local => "it is the host itself".to_owned(),
+            Route::Kernel => "the kernel must see to it (unknown neighbour, or an interface that is not attached)".to_owned(),
+            Route::TooBig => "too big for it".to_owned(),
+            Route::None => "no route".to_owned(),
+        };
+        self.note(format!("which way to {destination}?"), answer);
+        self.route
+    }
+}
+
+fn endpoint<A: Family + Into<IpAddr>>(address: A, port: u16) -> String {
+    std::net::SocketAddr::new(address.into(), port).to_string()
+}
+
+fn mac(octets: [u8; 6]) -> String {
+    octets.map(|octet| format!("{octet:02x}")).join(":")
+}
+
+/// Name of a protocol number, as commands take it.
+pub fn protocol_name(number: u32) -> String {
+    match number {
+        1 | 58 => "icmp".to_owned(),
+        6 => "tcp".to_owned(),
+        17 => "udp".to_owned(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,11 @@
+//! The machine: interfaces, routes, sysctls, memory.
+
+mod interfaces;
+mod memory;
+mod sysctl;
+mod watch;
+
+pub use interfaces::{Netlink, Way};
+pub use memory::{default_flows, flow_table_bytes, total_memory};
+pub use sysctl::Sysctls;
+pub use watch::{HostChange, Watch};
