@@ -38,7 +38,7 @@ enum Holder {
 impl Claim<'_> {
     /// Inserts both directions of the flow with these keys (`scratch.reply` is the reply key).
     ///
-    /// `#[inline(never)]`: called from two places.
+    /// `#[inline(never)]`: the known-flow path must not pay for its stack and registers.
     #[inline(never)]
     pub(super) fn take<A: Family, T: Tables<A>>(
         &self,

@@ -118,22 +118,18 @@ fn open<A: Family, T: Tables<A>>(
         events: Seen::of(key.protocol, flags),
     };
     scratch.reply = FlowKey {
-        source: member(tables, rule.ring, hash, 0)?,
+        source: A::default(),
         destination: key.source,
         ports: FlowKey::<A>::ports_word(port, key.source_port()),
         protocol: key.protocol,
     };
-    match claim.take(tables, key, scratch) {
-        Err(Reason::ReplyTupleTaken) => {}
-        outcome => return outcome,
-    }
-    let mut attempt = 1;
+    let mut attempt = 0;
     while attempt <= ALTERNATIVES {
         scratch.reply.source = member(tables, rule.ring, hash, attempt)?;
-        if tables.flow(&scratch.reply).is_none() {
-            return claim.take(tables, key, scratch);
+        match claim.take(tables, key, scratch) {
+            Err(Reason::ReplyTupleTaken) => attempt += 1,
+            outcome => return outcome,
         }
-        attempt += 1;
     }
     Err(Reason::ReplyTupleTaken)
 }

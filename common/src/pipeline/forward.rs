@@ -87,12 +87,14 @@ pub(super) fn forward<A: Family, F: Frame, T: Tables<A>>(
     })
 }
 
+/// Whether the next hop must be looked up again: never looked up, too long ago, or before routes or
+/// neighbours last changed. The low word of jiffies wraps (first five minutes after boot), so times are
+/// compared by their distance from now.
 #[inline(always)]
 fn hop_is_stale<A: Family>(flow: FlowRef<'_, A>, settings: &Settings, now: u64) -> bool {
-    let stamp = flow.hop_stamp();
-    let age = (now as u32).wrapping_sub(stamp);
-    let since_change = stamp.wrapping_sub(settings.hops_valid_from) as i32;
-    flow.hop_slot() == 0 || age > settings.hop_lifetime || since_change < 0
+    let age = (now as u32).wrapping_sub(flow.hop_stamp());
+    let since_change = (now as u32).wrapping_sub(settings.hops_valid_from);
+    flow.hop_slot() == 0 || age > settings.hop_lifetime || since_change < age
 }
 
 /// Asks the host's routing for the next hop of a flow and keeps it.
@@ -203,9 +205,11 @@ fn record<A: Family, T: Tables<A>>(
     {
         events = Seen(events.0 & !Seen::RST.0);
     }
-    let had_ended = flow.state(protocol).has_ended();
+    let before = flow.state(protocol);
     add_events(flow, direction, events);
-    let ends = flow.state(protocol).has_ended() && !had_ended;
+    let after = flow.state(protocol);
+    // A RST after both FINs is an end of its own: its timeout counts from the RST.
+    let ends = after.has_ended() && after != before;
     if ends {
         flow.set_last_seen(now);
     }

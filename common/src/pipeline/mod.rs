@@ -96,7 +96,11 @@ fn ip<A: Network, F: Frame, T: Tables<A> + Tables<V6>>(
         && let Some(message) = frame.at::<Neighbor>(link.offset + size_of::<A::Header>())
         && neighbor::is_solicitation(message)
     {
-        return neighbor::solicitation(frame, tables, link);
+        match neighbor::solicitation(frame, tables, link) {
+            // About nobody we answer for: a packet like any other, which must not get past the fence.
+            Err(Reason::NeighborNotOurs) => {}
+            answered => return answered,
+        }
     }
     let protocol = u32::from(ip.payload_protocol());
     let mut key = FlowKey {

@@ -9,6 +9,7 @@ use super::check::print_changes;
 use super::table::{Table, bytes, seconds};
 use super::{Common, Failure, Show};
 use crate::api::{self, FlowFilter, Question, Request};
+use crate::config::Diagnostic;
 use crate::control_socket;
 
 /// Asks the daemon.
@@ -51,17 +52,21 @@ fn show_with<T: DeserializeOwned>(
 pub(super) fn reload(common: &Common) -> Result<(), Failure> {
     let report: api::Report =
         serde_json::from_value(ask(common, &Request::Reload)?).context("understand the answer")?;
-    for warning in &report.warnings {
-        eprintln!(
-            "warning: {}",
-            warning
-                .get("message")
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        );
+    if !report.valid {
+        return Err(Failure::Refused(said(&report.errors).join("\n")));
+    }
+    for warning in said(&report.warnings) {
+        eprintln!("warning: {warning}");
     }
     print_changes(&report, "changed");
     Ok(())
+}
+
+/// Errors or warnings of a report in the words of `check`.
+fn said(diagnostics: &[Value]) -> Vec<String> {
+    let read = |value: &Value| serde_json::from_value::<Diagnostic>(value.clone()).ok();
+    let known = diagnostics.iter().filter_map(read);
+    known.map(|diagnostic| diagnostic.to_string()).collect()
 }
 
 pub(super) fn status(common: &Common, json: bool) -> Result<(), Failure> {

@@ -142,6 +142,8 @@ enum Show {
 enum Failure {
     /// Status 1.
     Failed(anyhow::Error),
+    /// Status 1, in the words of the daemon, which are those of `check`.
+    Refused(String),
     /// Status 2.
     Invalid(String),
     /// Status 2; everything was said.
@@ -164,6 +166,10 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Failed(error)) => {
             eprintln!("forebay: {error:#}");
+            ExitCode::from(1)
+        }
+        Err(Failure::Refused(message)) => {
+            eprintln!("{message}");
             ExitCode::from(1)
         }
         Err(Failure::Invalid(message)) => {

@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One error or warning, as `check --json` prints it.
 ///
 /// `key` names the place in the operator's words: `node.interfaces`, `rule "web".port`,
 /// `pool "web".members[2].weight`. A table without a usable name and an element of a list are
 /// counted from 1, as in `rule[3].port`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {
     /// The file as it was named on the command line.
     pub file: String,

@@ -32,6 +32,9 @@ fn json<T: Serialize>(value: T) -> Result<Value> {
 impl Daemon {
     /// Answers a request.
     pub(super) async fn answer(&mut self, request: Request) -> Result<Value> {
+        if matches!(request, Request::Status | Request::Rules | Request::Pools) {
+            self.count_now();
+        }
         match request {
             Request::Status => json(self.status().await?),
             Request::Frontends => {

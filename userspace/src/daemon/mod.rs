@@ -27,6 +27,9 @@ use sweeper::Terms;
 /// Jiffies and boot clock drift apart (one is slewed); they are compared anew this often.
 const CLOCK_CHECK: Duration = Duration::from_secs(30);
 
+/// Entries up to which flows are counted anew for every question.
+const FRESH_COUNT: u64 = 200_000;
+
 /// How the daemon is run.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -119,8 +122,10 @@ impl Daemon {
                 Some(change) = sources.watch.next() => self.host_changed(change).await,
                 _ = clock_check.tick() => self.check_clock(),
                 _ = sources.hangup.recv() => {
-                    if let Err(error) = self.reload().await {
-                        log::error!("reload refused, the former configuration stays:\n{error:#}");
+                    match self.reload().await {
+                        Ok(report) if report.valid => {}
+                        Ok(_) => log::error!("reload refused, the former configuration stays; `forebay check` says why"),
+                        Err(error) => log::error!("reload failed, the former configuration stays: {error:#}"),
                     }
                 }
                 _ = sources.terminate.recv() => break,
@@ -140,6 +145,18 @@ impl Daemon {
             clock: self.clock,
         }));
         Ok(changes)
+    }
+
+    /// Counts the flows anew for whoever asks, unless that takes too long: then the last sweep's count,
+    /// which is seconds old at most, must do.
+    fn count_now(&mut self) {
+        if self.census.entries.iter().sum::<u64>() > FRESH_COUNT {
+            return;
+        }
+        match self.flows.census() {
+            Ok(census) => self.census = census,
+            Err(error) => log::warn!("count the flows: {error:#}"),
+        }
     }
 
     fn counted(&mut self, census: Census) {
@@ -227,11 +244,15 @@ impl Daemon {
 
     /// Reads the file again and runs what it says now.
     ///
+    /// An invalid file is reported and changes nothing.
+    ///
     /// # Errors
-    /// The file is invalid or cannot be run; nothing changes then.
+    /// The file is valid and cannot be run; the former configuration stays.
     async fn reload(&mut self) -> Result<api::Report> {
-        let loaded =
-            config::load(&self.options.config).map_err(|errors| anyhow::anyhow!("{errors}"))?;
+        let loaded = match config::load(&self.options.config) {
+            Ok(loaded) => loaded,
+            Err(diagnostics) => return Ok(answers::refusal(&diagnostics)),
+        };
         let old = self.control_plane.config().cloned();
         let changes = plan(old.as_deref(), &loaded.config);
         let found = self

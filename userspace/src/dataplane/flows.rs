@@ -37,6 +37,25 @@ pub struct Flows {
     pub v6: FlowTable<V6>,
 }
 
+impl Flows {
+    /// Counts all flows.
+    ///
+    /// # Errors
+    /// The tables cannot be read.
+    pub fn census(&self) -> Result<Census> {
+        let mut census = Census::default();
+        self.v4.visit(|key, flow| {
+            census.add(key, flow);
+            true
+        })?;
+        self.v6.visit(|key, flow| {
+            census.add(key, flow);
+            true
+        })?;
+        Ok(census)
+    }
+}
+
 /// Where a sweep stands.
 #[derive(Debug, Default)]
 pub struct Sweep<A> {

@@ -76,6 +76,7 @@ fn path(key: &str) -> PathBuf {
     Path::new("/proc/sys").join(key)
 }
 
+/// Keys and the values that forwarding needs.
 fn wanted(interfaces: &[String]) -> Vec<(String, String)> {
     let mut wanted = vec![("net/ipv4/ip_forward".to_owned(), "1".to_owned())];
     for name in interfaces {
@@ -83,12 +84,17 @@ fn wanted(interfaces: &[String]) -> Vec<(String, String)> {
             |key: &str, value: &str| wanted.push((key.replace("NIC", name), value.to_owned()));
         // Turning forwarding on makes a host ignore router advertisements unless told otherwise, and so
         // lose a default route it learnt that way: 2 means "accept all the same".
-        if accepts_advertisements(name) {
+        if value_of(&format!("net/ipv6/conf/{name}/accept_ra")) == Some(1) {
             set("net/ipv6/conf/NIC/accept_ra", "2");
         }
         set("net/ipv4/conf/NIC/forwarding", "1");
-        // Answers leave with a frontend's source address, which no route of the host points back to.
-        set("net/ipv4/conf/NIC/rp_filter", "2");
+        // Answers leave with a frontend's source address, which no route of the host points back to. The
+        // kernel takes the larger of both values; 0 (off) needs no loosening.
+        let filter =
+            |scope: &str| value_of(&format!("net/ipv4/conf/{scope}/rp_filter")).unwrap_or(0);
+        if filter("all").max(filter(name)) == 1 {
+            set("net/ipv4/conf/NIC/rp_filter", "2");
+        }
         set("net/ipv4/conf/NIC/send_redirects", "0");
         set("net/ipv6/conf/NIC/forwarding", "1");
     }
@@ -96,7 +102,6 @@ fn wanted(interfaces: &[String]) -> Vec<(String, String)> {
     wanted
 }
 
-fn accepts_advertisements(interface: &str) -> bool {
-    let key = path(&format!("net/ipv6/conf/{interface}/accept_ra"));
-    fs::read_to_string(key).is_ok_and(|value| value.trim() == "1")
+fn value_of(key: &str) -> Option<u32> {
+    std::fs::read_to_string(path(key)).ok()?.trim().parse().ok()
 }
