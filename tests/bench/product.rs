@@ -1,0 +1,320 @@
+//! The product's program with tables filled by hand: no daemon runs.
+
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use aya::programs::Xdp;
+use aya::{Ebpf, EbpfLoader};
+use forebay_common::abi::{
+    Backend, Interface, LAYOUT_VERSION, Owner, RING_SIZE, Rule, RuleCounters, RuleKey, Settings,
+    names,
+};
+use forebay_common::balance::{RingMember, build_ring, filter, flow_hash, slot_of};
+use forebay_common::family::{V4, V6};
+use forebay_common::flow::{Direction, Flow, FlowKey, FlowKind, Seen, Timeouts};
+use forebay_common::reason::{REASON_SLOTS, Reason};
+use forebay_common::wire::{Mac, TCP, UDP};
+
+use crate::bpf;
+use crate::scene::{BACKEND_PORT, Course, Net, PORT, backends};
+use crate::shared::{BACKENDS, TABLE_ENTRIES};
+
+const HASH_KEY: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
+const RULE: u32 = 1;
+const RING: u32 = 1;
+/// Longer than any measurement, jiffies.
+const LONG: u32 = 1 << 28;
+
+/// An attached interface.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Port {
+    pub(crate) slot: u32,
+    pub(crate) ifindex: u32,
+    pub(crate) mac: Mac,
+}
+
+/// Next hop of flows that are put into the table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hop {
+    pub(crate) mac: Mac,
+    pub(crate) slot: u32,
+}
+
+/// How long next hops are good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HopLifetime {
+    /// A second, as the daemon sets it.
+    Second,
+    /// They stay.
+    Endless,
+}
+
+/// The object in the kernel.
+pub(crate) struct Product {
+    ebpf: Ebpf,
+    ring: Vec<u32>,
+    // Held by the map of rings too.
+    _ring_map: OwnedFd,
+}
+
+/// Where the object is: named by the environment, else published by the build.
+pub(crate) fn object_path() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("FOREBAY_BPF_OBJECT") {
+        return Ok(path.into());
+    }
+    Ok(crate::target_dir()?.join("bpf/forebay-xdp"))
+}
+
+impl Product {
+    /// Loads the object with tables of [`TABLE_ENTRIES`]. The calling thread is in the network
+    /// namespace of the ports.
+    pub(crate) fn load(path: &Path, ports: &[Port], hop_lifetime: HopLifetime) -> Result<Self> {
+        let mut loader = EbpfLoader::new();
+        loader
+            .map_max_entries(names::FLOWS4, TABLE_ENTRIES)
+            .map_max_entries(names::FLOWS6, TABLE_ENTRIES);
+        let loaded = loader.load_file(path);
+        let mut ebpf = loaded.with_context(|| format!("load {}", path.display()))?;
+        for name in [names::PROGRAM, names::CLOCKS_PROGRAM] {
+            bpf::program(&mut ebpf, name)?.load()?;
+        }
+        let members: Vec<RingMember> = (1..=BACKENDS as u32)
+            .map(|backend| RingMember {
+                identity: backend.to_string().into_bytes(),
+                weight: 1,
+                backend,
+            })
+            .collect();
+        let mut product = Self {
+            ebpf,
+            ring: build_ring(&members),
+            _ring_map: bpf::create_array(RING_SIZE)?,
+        };
+        product.configure(ports, hop_lifetime)?;
+        Ok(product)
+    }
+
+    fn map(&self, name: &str) -> Result<BorrowedFd<'_>> {
+        bpf::map_fd(&self.ebpf, name)
+    }
+
+    fn configure(&mut self, ports: &[Port], hop_lifetime: HopLifetime) -> Result<()> {
+        use std::os::fd::AsFd;
+        let slots: Vec<u32> = (0..RING_SIZE).collect();
+        bpf::put_all(self._ring_map.as_fd(), &slots, &self.ring)?;
+        let ring = self._ring_map.as_raw_fd();
+        bpf::put(self.map(names::RINGS)?, &RING, &ring)?;
+        self.configure_family::<V4>()?;
+        self.configure_family::<V6>()?;
+        for protocol in [TCP, UDP] {
+            let rule = Rule {
+                id: RULE,
+                ring: RING,
+                idle_timeout: LONG,
+                port_offset: BACKEND_PORT - PORT,
+                ..Rule::default()
+            };
+            let key = RuleKey::new(1, protocol, PORT);
+            bpf::put(self.map(names::RULES)?, &key, &rule)?;
+        }
+        for port in ports {
+            self.add_port(port)?;
+        }
+        let hop_lifetime = match hop_lifetime {
+            HopLifetime::Second => self.jiffies_a_second()?,
+            HopLifetime::Endless => u32::MAX,
+        };
+        // Last: before it, packets pass.
+        let jiffies = self.jiffies()?;
+        let settings = Settings {
+            layout: LAYOUT_VERSION,
+            hash_key: HASH_KEY,
+            timeouts: Timeouts {
+                tcp_half_open: LONG,
+                tcp_fin: LONG,
+                tcp_rst: LONG,
+                udp_unreplied: LONG,
+                icmp_idle: LONG,
+            },
+            hops_valid_from: (jiffies as u32).wrapping_sub(1),
+            hop_lifetime,
+            grace: 10,
+            ..Settings::default()
+        };
+        bpf::put(self.map(names::SETTINGS)?, &0_u32, &settings)
+    }
+
+    fn configure_family<A: Net>(&self) -> Result<()> {
+        let filter_map = self.map(names::ADDRESS_FILTER)?;
+        let mut owners = vec![(A::FRONTEND, Owner::FRONTEND, 1, u64::MAX)];
+        owners.extend(backends::<A>().map(|address| (address, Owner::INSTANCE, 0, 0)));
+        for (address, roles, id, on_link) in owners {
+            let owner = Owner { roles, id, on_link };
+            bpf::put(self.map(A::MAPS.addresses)?, &address, &owner)?;
+            let (word, mask) = filter::bit(address);
+            let bits: u64 = bpf::get(filter_map, word)?;
+            bpf::put(filter_map, &word, &(bits | mask))?;
+        }
+        for (index, address) in backends::<A>().into_iter().enumerate() {
+            let id = index as u32 + 1;
+            bpf::put(self.map(A::MAPS.backends)?, &id, &Backend { address })?;
+        }
+        Ok(())
+    }
+
+    fn add_port(&self, port: &Port) -> Result<()> {
+        let interface = Interface {
+            ifindex: port.ifindex,
+            mtu: 1500,
+            mac_head: port.mac.head,
+            mac_tail: port.mac.tail,
+            padding: 0,
+        };
+        bpf::put(self.map(names::INTERFACES)?, &port.slot, &interface)?;
+        bpf::put(self.map(names::INTERFACE_SLOTS)?, &port.ifindex, &port.slot)?;
+        // Interface, and no program of its own.
+        let target = [port.ifindex, 0];
+        bpf::put(self.map(names::TX_PORTS)?, &port.slot, &target)
+            .with_context(|| format!("make interface {} a target of redirects", port.ifindex))
+    }
+
+    /// The program.
+    pub(crate) fn program(&mut self) -> Result<&mut Xdp> {
+        bpf::program(&mut self.ebpf, names::PROGRAM)
+    }
+
+    /// The object, to look into.
+    pub(crate) fn ebpf(&self) -> &Ebpf {
+        &self.ebpf
+    }
+
+    /// Jiffies, and nanoseconds since boot.
+    fn clocks(&mut self) -> Result<[u64; 2]> {
+        bpf::run(
+            bpf::program(&mut self.ebpf, names::CLOCKS_PROGRAM)?,
+            &[0; 64],
+            1,
+        )?;
+        bpf::get(self.map(names::CLOCKS)?, 0)
+    }
+
+    fn jiffies(&mut self) -> Result<u64> {
+        Ok(self.clocks()?[0])
+    }
+
+    fn jiffies_a_second(&mut self) -> Result<u32> {
+        let [jiffies, nanoseconds] = self.clocks()?;
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let [later, then] = self.clocks()?;
+        let seconds = (then - nanoseconds) as f64 / 1e9;
+        Ok(((later - jiffies) as f64 / seconds).round() as u32)
+    }
+
+    /// Puts both directions of a course's flows into the table, in their order, as established flows
+    /// with the first backend.
+    pub(crate) fn fill<A: Net>(
+        &mut self,
+        course: &Course<A>,
+        to_backend: Hop,
+        to_client: Hop,
+    ) -> Result<()> {
+        let now = self.jiffies()?;
+        let replies = course.replies();
+        let seen = if course.protocol == TCP {
+            Seen::SYN.with(Seen::ACK)
+        } else {
+            Seen::PACKET
+        };
+        let entry = |becomes: FlowKey<A>, direction, hop: Hop| Flow {
+            source: becomes.source,
+            destination: becomes.destination,
+            ports: becomes.ports,
+            idle_timeout: LONG,
+            last_seen: now,
+            packets: 0,
+            bytes: 0,
+            hop_head: hop.mac.head,
+            hop_tail: hop.mac.tail,
+            hop_slot: hop.slot as u16,
+            hop_stamp: now as u32,
+            last_ack: 0,
+            rule: RULE,
+            seen_to_instance: seen.0,
+            seen_from_instance: seen.0,
+            kind: FlowKind::Rule.byte(direction, false),
+            marks: 0,
+        };
+        let (mut keys, mut flows) = (Vec::new(), Vec::new());
+        for flow in 0..course.flows {
+            let (there, back) = (course.key(flow), replies.key(flow));
+            keys.extend([there, back]);
+            flows.push(entry(back.reversed(), Direction::ToInstance, to_backend));
+            flows.push(entry(there.reversed(), Direction::FromInstance, to_client));
+        }
+        bpf::put_all(self.map(A::MAPS.flows)?, &keys, &flows).context("fill the flow table")
+    }
+
+    /// Removes the flows that a course opened: each must be where the hash of the product's path
+    /// puts it.
+    pub(crate) fn remove<A: Net>(
+        &self,
+        course: &Course<A>,
+        flows: impl Iterator<Item = u64>,
+    ) -> Result<()> {
+        let mut keys = Vec::new();
+        for flow in flows {
+            let key = course.key(flow);
+            let slot = slot_of(flow_hash(HASH_KEY, &key, 0), 0);
+            let backend = self.ring[slot as usize] as usize - 1;
+            let replies = Course {
+                peer: A::backend(backend),
+                ..course.replies()
+            };
+            keys.extend([key, replies.key(flow)]);
+        }
+        bpf::remove_all(self.map(A::MAPS.flows)?, &keys)
+    }
+
+    /// Empties a flow table; says how many entries there were.
+    pub(crate) fn clear<A: Net>(&self) -> Result<usize> {
+        bpf::clear::<FlowKey<A>, Flow<A>>(self.map(A::MAPS.flows)?)
+    }
+
+    /// Packets by reason, all CPUs.
+    pub(crate) fn reasons(&self) -> Result<Vec<u64>> {
+        let map = self.map(names::REASONS)?;
+        (0..REASON_SLOTS)
+            .map(|reason| Ok(bpf::get_per_cpu::<u64>(map, reason)?.iter().sum()))
+            .collect()
+    }
+
+    /// Flows opened, all CPUs.
+    pub(crate) fn new_flows(&self) -> Result<u64> {
+        let counters: Vec<RuleCounters> = bpf::get_per_cpu(self.map(names::RULE_COUNTERS)?, RULE)?;
+        Ok(counters.iter().map(|counters| counters.new_flows).sum())
+    }
+}
+
+/// Fails unless exactly `packets` were counted, all under `reason`.
+pub(crate) fn expect_reason(
+    before: &[u64],
+    after: &[u64],
+    reason: Reason,
+    packets: u64,
+) -> Result<()> {
+    let mut surprises = Vec::new();
+    for known in Reason::ALL {
+        let slot = *known as usize;
+        let counted = after[slot] - before[slot];
+        let expected = if *known == reason { packets } else { 0 };
+        if counted != expected {
+            let label = known.label();
+            surprises.push(format!("{label}: {counted} instead of {expected}"));
+        }
+    }
+    if surprises.is_empty() {
+        return Ok(());
+    }
+    bail!("packets went another way: {}", surprises.join(", "));
+}
