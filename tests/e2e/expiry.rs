@@ -25,39 +25,41 @@ fn short_timeouts(config: &mut Config) {
 
 #[test]
 fn idle_tcp_flows_end_on_time() {
-    let Some(Scene { lab, forebay, .. }) = Scene::run(Arms::Two, short_timeouts) else {
+    let Some(scene) = Scene::run(Arms::Two, short_timeouts) else {
         return;
     };
+    let Scene { lab, forebay, .. } = &scene;
     for to in frontend(80) {
         let (mut conversation, _) = Conversation::open(&lab.client, None, to).unwrap();
         let source = conversation.source().unwrap();
         std::thread::sleep(Duration::from_secs(2));
         conversation.ask().unwrap();
         let last_packet = Instant::now();
-        let flow = flow_from(&forebay, source).unwrap();
+        let flow = flow_from(forebay, source).unwrap();
         assert_eq!(flow["state"], "established", "{flow}");
         assert!(
             flow["expires_in_seconds"].as_f64().unwrap() <= 3.0,
             "{flow}"
         );
-        assert_ends(&forebay, source, last_packet, Duration::from_secs(3));
+        assert_ends(forebay, source, last_packet, Duration::from_secs(3));
     }
 }
 
 #[test]
 fn closed_tcp_flows_end_on_time() {
-    let Some(Scene { lab, forebay, .. }) = Scene::run(Arms::Two, short_timeouts) else {
+    let Some(scene) = Scene::run(Arms::Two, short_timeouts) else {
         return;
     };
+    let Scene { lab, forebay, .. } = &scene;
     for to in frontend(80) {
         let (mut conversation, _) = Conversation::open(&lab.client, None, to).unwrap();
         let source = conversation.source().unwrap();
         close_in_order(&mut conversation);
         let last_packet = Instant::now();
-        let flow = flow_from(&forebay, source).unwrap();
+        let flow = flow_from(forebay, source).unwrap();
         let state = flow["state"].as_str().unwrap();
         assert!(["closing", "closed"].contains(&state), "{flow}");
-        assert_ends(&forebay, source, last_packet, Duration::from_secs(2));
+        assert_ends(forebay, source, last_packet, Duration::from_secs(2));
     }
 }
 
@@ -75,9 +77,10 @@ fn close_in_order(conversation: &mut Conversation) {
 
 #[test]
 fn idle_udp_flows_end_on_time() {
-    let Some(Scene { lab, forebay, .. }) = Scene::run(Arms::Two, short_timeouts) else {
+    let Some(scene) = Scene::run(Arms::Two, short_timeouts) else {
         return;
     };
+    let Scene { lab, forebay, .. } = &scene;
     for to in frontend(5000) {
         let socket = udp_socket(&lab.client, SocketAddr::new(client_towards(to), 0)).unwrap();
         udp_ask(&socket, to, "hello").unwrap();
@@ -85,7 +88,7 @@ fn idle_udp_flows_end_on_time() {
         udp_ask(&socket, to, "again").unwrap();
         let last_packet = Instant::now();
         let source = socket.local_addr().unwrap();
-        assert_ends(&forebay, source, last_packet, Duration::from_secs(3));
+        assert_ends(forebay, source, last_packet, Duration::from_secs(3));
     }
 }
 

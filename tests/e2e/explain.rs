@@ -16,13 +16,14 @@ fn explain(forebay: &Forebay, protocol: &str, from: SocketAddr, to: SocketAddr) 
 
 #[test]
 fn the_instance_that_explain_names_gets_the_connection() {
-    let Some(Scene { lab, forebay, .. }) = Scene::run(Arms::Two, |_| {}) else {
+    let Some(scene) = Scene::run(Arms::Two, |_| {}) else {
         return;
     };
+    let Scene { lab, forebay, .. } = &scene;
     for to in frontend(80) {
         for port in 40001..40013 {
             let from = SocketAddr::new(client_towards(to), port);
-            let foretold = explain(&forebay, "tcp", from, to);
+            let foretold = explain(forebay, "tcp", from, to);
             assert_eq!(foretold["verdict"], "forward", "{foretold}");
             assert!(
                 !foretold["steps"].as_array().unwrap().is_empty(),
@@ -36,7 +37,7 @@ fn the_instance_that_explain_names_gets_the_connection() {
             let translated = &foretold["translated"];
             assert_eq!(translated["destination"], answer.server.to_string());
             assert_eq!(translated["destination_port"], answer.server_port);
-            let known = explain(&forebay, "tcp", from, to);
+            let known = explain(forebay, "tcp", from, to);
             assert_eq!(known["instance"], answer.instance, "with the flow: {known}");
         }
     }
@@ -44,13 +45,14 @@ fn the_instance_that_explain_names_gets_the_connection() {
 
 #[test]
 fn explain_tells_closed_ports_and_packets_not_ours_apart() {
-    let Some(Scene { forebay, .. }) = Scene::run(Arms::Two, |_| {}) else {
+    let Some(scene) = Scene::run(Arms::Two, |_| {}) else {
         return;
     };
+    let Scene { forebay, .. } = &scene;
     let flows = forebay.list(&["show", "flows"]).unwrap().len();
     for to in frontend(81) {
         let from = SocketAddr::new(client_towards(to), 40001);
-        let closed = explain(&forebay, "tcp", from, to);
+        let closed = explain(forebay, "tcp", from, to);
         assert_eq!(
             (&closed["verdict"], &closed["reason"]),
             (&"drop".into(), &"no-rule".into())
@@ -58,7 +60,7 @@ fn explain_tells_closed_ports_and_packets_not_ours_apart() {
     }
     for to in both(address::NODE_V4, address::NODE_V6, 22) {
         let from = SocketAddr::new(client_towards(to), 40001);
-        assert_eq!(explain(&forebay, "tcp", from, to)["verdict"], "pass");
+        assert_eq!(explain(forebay, "tcp", from, to)["verdict"], "pass");
     }
     let drops = forebay.json(&["show", "drops"]).unwrap();
     assert_eq!(

@@ -9,7 +9,7 @@ use crate::scene::{Scene, client_towards, frontend};
 
 /// Which instance thirty connections from fixed ports reach, over each family.
 fn choices(arms: Arms, seed: u64) -> Option<Vec<String>> {
-    let Scene { lab, .. } = Scene::run(arms, |config| config.hash_seed = Some(seed))?;
+    let Scene { lab, .. } = &Scene::run(arms, |config| config.hash_seed = Some(seed))?;
     let mut chosen = Vec::new();
     for to in frontend(80) {
         for port in 41000..41030 {

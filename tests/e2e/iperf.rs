@@ -26,9 +26,10 @@ fn iperf_moves_tcp_and_udp_in_both_directions() {
         return;
     }
     for arms in [Arms::Two, Arms::One] {
-        let Some(Scene { lab, forebay, .. }) = Scene::run(arms, rules_for_iperf) else {
+        let Some(scene) = Scene::run(arms, rules_for_iperf) else {
             return;
         };
+        let Scene { lab, forebay, .. } = &scene;
         let _servers: Vec<_> = lab
             .instances
             .iter()
@@ -44,7 +45,7 @@ fn iperf_moves_tcp_and_udp_in_both_directions() {
                 serde_json::from_str(&text).unwrap()
             };
             for direction in [&[][..], &["--reverse"]] {
-                let before = rule_bytes(&forebay, "iperf-tcp");
+                let before = rule_bytes(forebay, "iperf-tcp");
                 let result = iperf(direction);
                 let received = result["end"]["sum_received"]["bytes"].as_u64().unwrap();
                 // A megabyte in a second would be a thousand times too slow; this catches a
@@ -53,7 +54,7 @@ fn iperf_moves_tcp_and_udp_in_both_directions() {
                     received > 1_000_000,
                     "{arms:?} {to} {direction:?}: {received} bytes"
                 );
-                let counted = rule_bytes(&forebay, "iperf-tcp") - before;
+                let counted = rule_bytes(forebay, "iperf-tcp") - before;
                 assert!(
                     counted >= received,
                     "{counted} bytes counted, {received} received"

@@ -11,14 +11,15 @@ use crate::scene::{Scene, frontend};
 #[test]
 fn frontends_resolve_to_the_nic_and_are_not_on_the_host() {
     for arms in [Arms::Two, Arms::One] {
-        let Some(Scene { lab, .. }) = Scene::run(arms, |_| {}) else {
+        let Some(scene) = Scene::run(arms, |_| {}) else {
             return;
         };
+        let Scene { lab, .. } = &scene;
         let mac = lab.node.link(lab.interfaces[0]).unwrap()["address"].clone();
         for to in frontend(80) {
             for _ in 0..2 {
                 curl(&lab.client, to, 1).unwrap();
-                assert_eq!(resolved(&lab, to.ip()), mac, "{arms:?} {to}");
+                assert_eq!(resolved(lab, to.ip()), mac, "{arms:?} {to}");
                 lab.client.ip("neighbour flush dev eth0").unwrap();
             }
             let on_host = lab.node.run("ip", &["-json", "address", "show"]).unwrap();

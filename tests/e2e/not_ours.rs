@@ -12,9 +12,10 @@ use crate::scene::{Scene, both};
 #[test]
 fn the_node_itself_stays_reachable() {
     for arms in [Arms::Two, Arms::One] {
-        let Some(Scene { lab, .. }) = Scene::run(arms, |_| {}) else {
+        let Some(scene) = Scene::run(arms, |_| {}) else {
             return;
         };
+        let Scene { lab, .. } = &scene;
         for to in both(address::NODE_V4, address::NODE_V6, 22) {
             assert!(
                 answers_ping(&lab.client, to.ip()),
@@ -29,9 +30,10 @@ fn the_node_itself_stays_reachable() {
 #[test]
 fn routed_traffic_passes_in_both_directions() {
     for arms in [Arms::Two, Arms::One] {
-        let Some(Scene { lab, .. }) = Scene::run(arms, |_| {}) else {
+        let Some(scene) = Scene::run(arms, |_| {}) else {
             return;
         };
+        let Scene { lab, .. } = &scene;
         for to in both(address::OTHER_V4, address::OTHER_V6, 7000) {
             assert!(
                 answers_ping(&lab.client, to.ip()),
@@ -48,9 +50,10 @@ fn routed_traffic_passes_in_both_directions() {
 
 #[test]
 fn instances_are_not_reachable_directly_from_outside() {
-    let Some(Scene { lab, forebay, .. }) = Scene::run(Arms::Two, |_| {}) else {
+    let Some(scene) = Scene::run(Arms::Two, |_| {}) else {
         return;
     };
+    let Scene { lab, forebay, .. } = &scene;
     for address in [
         IpAddr::V4(lab.instances[0].ipv4),
         IpAddr::V6(lab.instances[0].ipv6),

@@ -115,15 +115,15 @@ fn a_new_rule_opens_its_port_and_a_removed_one_closes_it() {
 
 #[test]
 fn an_invalid_file_is_refused_and_changes_nothing() {
-    let Some(Scene {
+    let Some(scene) = Scene::run(Arms::Two, |_| {}) else {
+        return;
+    };
+    let Scene {
         lab,
         forebay,
         config,
         ..
-    }) = Scene::run(Arms::Two, |_| {})
-    else {
-        return;
-    };
+    } = &scene;
     let before = forebay.json(&["show", "rules"]).unwrap();
     let valid = config.to_string();
     let hash = forebay.json(&["status"]).unwrap()["config"]["sha256"].clone();

@@ -22,13 +22,11 @@ fn traffic_continues_after_sigkill_and_the_next_daemon_adopts_it() {
 }
 
 fn traffic_continues_and_the_next_daemon_adopts_it(signal: Signal) {
-    let Some(Scene {
-        lab, mut forebay, ..
-    }) = Scene::run(Arms::Two, |_| {})
-    else {
+    let Some(mut scene) = Scene::run(Arms::Two, |_| {}) else {
         return;
     };
-    let mut long: Vec<Long> = frontend(80).map(|to| Long::open(&lab, &forebay, to)).into();
+    let Scene { lab, forebay, .. } = &mut scene;
+    let mut long: Vec<Long> = frontend(80).map(|to| Long::open(lab, forebay, to)).into();
 
     let status = forebay.stop(signal).unwrap();
     if signal == Signal::SIGTERM {
@@ -44,7 +42,7 @@ fn traffic_continues_and_the_next_daemon_adopts_it(signal: Signal) {
 
     forebay.start().unwrap();
     for long in &mut long {
-        let flow = flow_from(&forebay, long.source).expect("the flow is still listed");
+        let flow = flow_from(forebay, long.source).expect("the flow is still listed");
         assert_eq!(flow["instance"], long.instance, "{flow}");
         let before = long.packets;
         let packets = flow["packets"].as_u64().unwrap();
@@ -99,12 +97,10 @@ impl Long {
 
 #[test]
 fn requests_do_not_fail_while_the_daemon_is_replaced() {
-    let Some(Scene {
-        lab, mut forebay, ..
-    }) = Scene::run(Arms::Two, |_| {})
-    else {
+    let Some(mut scene) = Scene::run(Arms::Two, |_| {}) else {
         return;
     };
+    let Scene { lab, forebay, .. } = &mut scene;
     let [to, _] = frontend(80);
     let stop = AtomicBool::new(false);
     let made = std::thread::scope(|scope| {

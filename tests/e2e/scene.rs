@@ -38,6 +38,14 @@ impl Scene {
     }
 }
 
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- what the daemon said ---\n{}", self.forebay.log());
+        }
+    }
+}
+
 /// A lab without daemon; `None` after saying why not.
 pub(crate) fn lab_for(arms: Arms) -> Option<(Lab, Turn)> {
     if !has_programs(&[]) {

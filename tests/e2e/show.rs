@@ -10,15 +10,16 @@ const CONNECTIONS: usize = 12;
 
 #[test]
 fn flows_rules_and_pools_show_the_connections_that_are_open() {
-    let Some(Scene { lab, forebay, .. }) = Scene::run(Arms::Two, |_| {}) else {
+    let Some(scene) = Scene::run(Arms::Two, |_| {}) else {
         return;
     };
+    let Scene { lab, forebay, .. } = &scene;
     let mut open = Vec::new();
     for to in frontend(80) {
         for _ in 0..CONNECTIONS {
             let (conversation, answer) = Conversation::open(&lab.client, None, to).unwrap();
             let source = conversation.source().unwrap();
-            let flow = flow_from(&forebay, source).unwrap();
+            let flow = flow_from(forebay, source).unwrap();
             assert_eq!(
                 endpoints(&flow["original"]),
                 [source.to_string(), to.to_string()]
@@ -78,9 +79,10 @@ fn endpoints(side: &Value) -> [String; 2] {
 
 #[test]
 fn status_names_the_node_its_interfaces_and_its_configuration() {
-    let Some(Scene { lab, forebay, .. }) = Scene::run(Arms::Two, |_| {}) else {
+    let Some(scene) = Scene::run(Arms::Two, |_| {}) else {
         return;
     };
+    let Scene { lab, forebay, .. } = &scene;
     let status = forebay.json(&["status"]).unwrap();
     assert_eq!(
         (&status["name"], &status["ready"]),

@@ -31,9 +31,10 @@ fn requests_spread_and_keep_the_client_address(arms: Arms) {
             ..Rule::new("routed", "tcp", 80, 8081)
         });
     };
-    let Some(Scene { lab, forebay, .. }) = Scene::run(arms, with_routed_frontend) else {
+    let Some(scene) = Scene::run(arms, with_routed_frontend) else {
         return;
     };
+    let Scene { lab, forebay, .. } = &scene;
     let routed = both(address::ROUTED_FRONTEND_V4, address::ROUTED_FRONTEND_V6, 80);
     for (to, backend_port) in frontend(80)
         .map(|to| (to, 8080))
@@ -42,7 +43,7 @@ fn requests_spread_and_keep_the_client_address(arms: Arms) {
     {
         let answers = curl(&lab.client, to, 120).unwrap();
         for answer in &answers {
-            assert_seen_as_sent(&lab, answer, to, backend_port);
+            assert_seen_as_sent(lab, answer, to, backend_port);
         }
         let counts = spread(&answers);
         // A share of a third of 120; fewer than 15 happens once in a hundred million runs.
@@ -72,9 +73,10 @@ fn assert_seen_as_sent(lab: &Lab, answer: &Answer, to: SocketAddr, backend_port:
 #[test]
 fn weights_shift_the_spread() {
     let scene = Scene::run(Arms::Two, |config| config.pools[0].members[1].1 = 2);
-    let Some(Scene { lab, .. }) = scene else {
+    let Some(scene) = scene else {
         return;
     };
+    let Scene { lab, .. } = &scene;
     for to in frontend(80) {
         let counts = spread(&curl(&lab.client, to, 600).unwrap())
             .into_iter()
@@ -95,9 +97,10 @@ fn source_ip_distribution_keeps_a_client_on_one_instance() {
         config.hash_seed = Some(7);
         config.rules[0].distribution = "source-ip";
     });
-    let Some(Scene { lab, .. }) = scene else {
+    let Some(scene) = scene else {
         return;
     };
+    let Scene { lab, .. } = &scene;
     for to in frontend(80) {
         let mut used = BTreeSet::new();
         for host in 2..=9 {

@@ -11,9 +11,10 @@ use crate::scene::{Scene, client_towards, frontend};
 #[test]
 fn datagrams_of_one_socket_reach_one_instance_and_answers_come_from_the_frontend() {
     for arms in [Arms::Two, Arms::One] {
-        let Some(Scene { lab, forebay, .. }) = Scene::run(arms, |_| {}) else {
+        let Some(scene) = Scene::run(arms, |_| {}) else {
             return;
         };
+        let Scene { lab, forebay, .. } = &scene;
         for to in frontend(5000) {
             let mut used = BTreeSet::new();
             for number in 0..40 {

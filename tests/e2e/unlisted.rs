@@ -9,9 +9,10 @@ use crate::scene::{Scene, client_towards, frontend};
 
 #[test]
 fn a_port_without_a_rule_is_closed_and_counted() {
-    let Some(Scene { lab, forebay, .. }) = Scene::run(Arms::Two, |_| {}) else {
+    let Some(scene) = Scene::run(Arms::Two, |_| {}) else {
         return;
     };
+    let Scene { lab, forebay, .. } = &scene;
     for to in frontend(81) {
         let before = forebay.drops("no-rule").unwrap();
         let source = Some((client_towards(to), 0).into());

@@ -191,15 +191,6 @@ impl CliOutput {
     }
 }
 
-impl Drop for Forebay {
-    fn drop(&mut self) {
-        self.daemon = None;
-        if std::thread::panicking() {
-            eprintln!("--- what the daemon said ---\n{}", self.log());
-        }
-    }
-}
-
 /// The `forebay` program: `FOREBAY_BIN`, else the one built beside the program that runs now.
 fn binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("FOREBAY_BIN") {
