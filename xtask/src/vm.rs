@@ -14,6 +14,9 @@ use anyhow::{Context, Result};
 
 use crate::test::summary::{Counts, Row};
 use crate::workspace;
+use guest::Results;
+use kernel::Kernel;
+use qemu::Emulator;
 
 /// The kernel series that Debian 12 offers; the first is the oldest supported.
 const SERIES: &[&str] = &["6.1", "6.12"];
@@ -59,40 +62,58 @@ pub(crate) fn run(jobs: &[Job]) -> Result<Vec<Row>> {
         "no QEMU: not installed here, and its packages could not be downloaded. \
          This says nothing about the product",
     )?;
-    let mut rows = Vec::new();
+    let mut kernels = Vec::new();
     for series in SERIES {
-        let kernel = kernel::fetch(&debian, series).with_context(|| {
+        kernels.push(kernel::fetch(&debian, series).with_context(|| {
             format!(
                 "no kernel {series}: its package could not be downloaded or unpacked. \
                  This says nothing about the product"
             )
-        })?;
-        rows.extend(run_on(&kernel, &emulator, jobs)?);
+        })?);
+    }
+    run_on_all(&kernels, &emulator, jobs)
+}
+
+/// All kernels at the same time: a guest that runs one test keeps one processor busy.
+fn run_on_all(kernels: &[Kernel], emulator: &Emulator, jobs: &[Job]) -> Result<Vec<Row>> {
+    let results: Vec<Result<Vec<Row>>> = std::thread::scope(|scope| {
+        let running: Vec<_> = kernels
+            .iter()
+            .map(|kernel| scope.spawn(|| run_on(kernel, emulator, jobs)))
+            .collect();
+        running
+            .into_iter()
+            .map(|thread| thread.join().expect("running a guest does not panic"))
+            .collect()
+    });
+    let mut rows = Vec::new();
+    for result in results {
+        rows.extend(result?);
     }
     Ok(rows)
 }
 
-fn run_on(kernel: &kernel::Kernel, emulator: &qemu::Emulator, jobs: &[Job]) -> Result<Vec<Row>> {
-    println!("\n--- Linux {} in QEMU ---", kernel.release);
+fn run_on(kernel: &Kernel, emulator: &Emulator, jobs: &[Job]) -> Result<Vec<Row>> {
     let started = Instant::now();
     let guest = guest::prepare(kernel, jobs)?;
-    let mut results = guest::Results::default();
-    emulator.run(&guest, TIMEOUT, |line| results.read(line))?;
+    let mut results = Results::new(&kernel.series);
+    // A guest that did not end is a result like others: some jobs did not finish.
+    if let Err(error) = emulator.run(&guest, TIMEOUT, |line| results.read(line)) {
+        eprintln!("error: Linux {}: {error:#}", kernel.release);
+    }
     let boot = Row {
         name: format!("{} boot", kernel.series),
         counts: Counts::one(results.release.as_deref() == Some(kernel.release.as_str())),
-        seconds: results.booted_after.map_or_else(
-            || started.elapsed().as_secs_f64(),
-            |at| at.duration_since(started).as_secs_f64(),
-        ),
+        seconds: results
+            .booted_after
+            .unwrap_or_else(Instant::now)
+            .duration_since(started)
+            .as_secs_f64(),
         note: match &results.release {
             Some(release) => format!("Linux {release}"),
             None => format!("no boot; see {}", guest.console.display()),
         },
     };
-    let mut rows = vec![boot];
-    for job in jobs {
-        rows.push(results.row(&kernel.series, &job.name));
-    }
-    Ok(rows)
+    let jobs = jobs.iter().map(|job| results.row(&job.name));
+    Ok(std::iter::once(boot).chain(jobs).collect())
 }

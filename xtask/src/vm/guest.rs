@@ -117,8 +117,8 @@ fn quote(text: &str) -> String {
 }
 
 /// What the guest has said so far.
-#[derive(Default)]
 pub(crate) struct Results {
+    series: String,
     pub(crate) release: Option<String>,
     pub(crate) booted_after: Option<Instant>,
     running: Option<(String, Instant)>,
@@ -133,10 +133,21 @@ struct Outcome {
 }
 
 impl Results {
+    /// Nothing yet, from a guest with a kernel of this series.
+    pub(crate) fn new(series: &str) -> Self {
+        Self {
+            series: series.to_owned(),
+            release: None,
+            booted_after: None,
+            running: None,
+            jobs: HashMap::new(),
+        }
+    }
+
     /// Takes one line of output; lines of the jobs are shown.
     pub(crate) fn read(&mut self, line: &str) {
         let Some(message) = line.strip_prefix(MARK) else {
-            println!("{line}");
+            println!("{:>4} | {line}", self.series);
             if let Some((name, _)) = &self.running {
                 self.jobs.entry(name.clone()).or_default().counts.read(line);
             }
@@ -163,7 +174,7 @@ impl Results {
     }
 
     /// The result of one job, whatever became of it.
-    pub(crate) fn row(&mut self, series: &str, name: &str) -> Row {
+    pub(crate) fn row(&mut self, name: &str) -> Row {
         let outcome = self.jobs.remove(name).unwrap_or_default();
         let note = match outcome.exit {
             Some(0) => String::new(),
@@ -171,7 +182,7 @@ impl Results {
             None => "did not finish".to_owned(),
         };
         Row {
-            name: format!("{series} {name}"),
+            name: format!("{} {name}", self.series),
             counts: outcome.counts.with_status(outcome.exit == Some(0)),
             seconds: outcome.seconds,
             note,
@@ -185,7 +196,7 @@ mod tests {
 
     #[test]
     fn results_of_a_job_are_counted_between_its_marks() {
-        let mut results = Results::default();
+        let mut results = Results::new("6.1");
         for line in [
             "@forebay-guest@ release 6.1.0-56-amd64",
             "@forebay-guest@ begin packet",
@@ -195,17 +206,17 @@ mod tests {
             results.read(line);
         }
         assert_eq!(results.release.as_deref(), Some("6.1.0-56-amd64"));
-        let row = results.row("6.1", "packet");
+        let row = results.row("packet");
         assert_eq!((row.counts.passed, row.counts.skipped), (7, 1));
         assert_eq!(row.counts.failed, 0);
     }
 
     #[test]
     fn a_job_that_the_guest_did_not_finish_has_failed() {
-        let mut results = Results::default();
+        let mut results = Results::new("6.1");
         results.read("@forebay-guest@ begin packet");
-        assert_eq!(results.row("6.1", "packet").counts.failed, 1);
-        assert_eq!(results.row("6.1", "differential").counts.failed, 1);
+        assert_eq!(results.row("packet").counts.failed, 1);
+        assert_eq!(results.row("differential").counts.failed, 1);
     }
 
     #[test]
