@@ -7,11 +7,18 @@ use anyhow::Context;
 use super::table::{Table, bytes};
 use super::{Common, Failure, ask};
 use crate::api::{Report, Request};
-use crate::config::{self, snat::Origin};
+use crate::config::model::Config;
+use crate::config::{self, Diagnostic, snat::Origin};
 use crate::daemon;
+use crate::host::{Netlink, reach};
 
 pub(super) fn check(common: &Common, json: bool) -> Result<(), Failure> {
-    let outcome = config::load(&common.config);
+    let mut outcome = config::load(&common.config);
+    if let Ok(loaded) = &mut outcome {
+        // Needs a netlink socket, which some sandboxes refuse: then there is nothing to say.
+        let found = look_at_members(&loaded.config, &common.config);
+        loaded.warnings.extend(found.unwrap_or_default());
+    }
     let report = daemon::check(&outcome);
     if json {
         ask::print_json(&report)?;
@@ -41,6 +48,17 @@ pub(super) fn check(common: &Common, json: bool) -> Result<(), Failure> {
     } else {
         Err(Failure::InvalidSaid)
     }
+}
+
+/// Warnings about members that this host cannot reach as the node would.
+fn look_at_members(config: &Config, file: &Path) -> anyhow::Result<Vec<Diagnostic>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let netlink = Netlink::connect()?;
+        Ok(reach::warnings(&netlink, config, &file.display().to_string()).await)
+    })
 }
 
 pub(super) fn plan(common: &Common, file: Option<&Path>, json: bool) -> Result<(), Failure> {

@@ -13,7 +13,7 @@ use crate::config::model::Config;
 use crate::control_plane::{Census, ControlPlane, Event, HostInterface};
 use crate::control_socket::{self, Call};
 use crate::dataplane::{Dataplane, Opened, Pins, remove_pins};
-use crate::host::{Netlink, Sysctls, default_flows, total_memory};
+use crate::host::{Netlink, Sysctls, default_flows, reach, total_memory};
 
 /// Capabilities that the daemon needs, with their bits; CAP_SYS_ADMIN stands for the last two.
 const CAPABILITIES: [(&str, u32); 3] =
@@ -103,6 +103,10 @@ async fn begin(
     if let Err(error) = bring_up(&mut daemon) {
         let _ = std::fs::remove_file(&config.api.socket);
         return Err(error);
+    }
+    let file = daemon.options.config.display().to_string();
+    for warning in reach::warnings(&daemon.netlink, config, &file).await {
+        log::warn!("{warning}");
     }
     daemon.ready = true;
     log::info!(

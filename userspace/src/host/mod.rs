@@ -2,6 +2,7 @@
 
 mod interfaces;
 mod memory;
+pub mod reach;
 mod sysctl;
 mod watch;
 
