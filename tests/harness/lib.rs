@@ -1,3 +1,8 @@
 //! Test harness.
 
+pub mod case;
+pub mod engine;
+pub mod frame;
 pub mod netlab;
+pub mod network;
+pub mod world;

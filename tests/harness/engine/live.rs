@@ -1,0 +1,207 @@
+//! The program in the kernel, run one frame at a time.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use aya::programs::xdp::XdpMode;
+use aya::programs::{TestRun, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use forebay_common::abi::{RETIRE_BATCH, RuleCounters, names};
+use forebay_common::reason::Reason;
+
+use super::maps::Maps;
+use super::{Action, Engine, Keys, Outcome, Retire, object_path};
+use crate::network::namespace::{Namespace, PERCH};
+use crate::network::plan::Link;
+use crate::world::{CAPACITY, Flows, World};
+
+/// The shortest frame that the kernel runs a program on.
+pub const SHORTEST: usize = 14;
+
+/// The program, loaded for tests: it tells the time from its settings.
+pub struct Live {
+    ebpf: Ebpf,
+    maps: Maps,
+    namespace: Namespace,
+    reasons: BTreeMap<Reason, u64>,
+}
+
+impl Live {
+    /// Makes the planned network and loads the program into it. The calling thread is in its
+    /// namespace afterwards.
+    ///
+    /// # Errors
+    /// No object, no privilege, or the kernel refuses the program.
+    pub fn start() -> Result<Self> {
+        let path = object_path()?;
+        let namespace = Namespace::create()?;
+        let mut ebpf = EbpfLoader::new()
+            .override_global(names::DETERMINISTIC, &1_u32, true)
+            .map_max_entries(names::FLOWS4, CAPACITY)
+            .map_max_entries(names::FLOWS6, CAPACITY)
+            .load_file(&path)
+            .with_context(|| format!("load {}", path.display()))?;
+        for name in [names::CLOCKS_PROGRAM]
+            .into_iter()
+            .chain(names::RETIRE_PROGRAMS)
+        {
+            xdp(&mut ebpf, name)?
+                .load()
+                .with_context(|| refused(name))?;
+        }
+        let program = xdp(&mut ebpf, names::PROGRAM)?;
+        program.load().with_context(|| refused(names::PROGRAM))?;
+        // A program that is attached nowhere may make a test run wait for all CPUs.
+        program
+            .attach(PERCH, XdpMode::Skb)
+            .context("attach the program")?;
+        let maps = Maps::take(&mut ebpf)?;
+        let mut live = Self {
+            ebpf,
+            maps,
+            namespace,
+            reasons: BTreeMap::new(),
+        };
+        live.load(&World::unconfigured());
+        Ok(live)
+    }
+
+    /// Puts the calling thread into the network; needed once in a thread, before anything else.
+    ///
+    /// # Errors
+    /// No privilege.
+    pub fn enter(&self) -> Result<()> {
+        self.namespace.enter()
+    }
+
+    /// The clocks of the kernel as its programs read them: jiffies, and nanoseconds since boot.
+    pub fn clocks(&mut self) -> [u64; 2] {
+        self.run_bare(names::CLOCKS_PROGRAM);
+        self.maps.clocks().expect("clocks can be read")
+    }
+
+    /// Runs a program that looks at no frame.
+    fn run_bare(&mut self, name: &str) {
+        let program = xdp(&mut self.ebpf, name).expect("the program is loaded");
+        program
+            .test_run(TestRunOptions {
+                data_in: Some(&[0; 64]),
+                ..TestRunOptions::default()
+            })
+            .unwrap_or_else(|error| panic!("test run of {name}: {error:?}"));
+    }
+
+    fn counted(&mut self) -> Vec<(Reason, u64)> {
+        let totals = self.maps.reasons().expect("counters can be read");
+        let changed = totals
+            .iter()
+            .map(|(reason, total)| {
+                let before = self.reasons.get(reason).copied().unwrap_or(0);
+                (*reason, total.wrapping_sub(before))
+            })
+            .filter(|(_, more)| *more != 0)
+            .collect();
+        self.reasons = totals;
+        changed
+    }
+}
+
+fn refused(name: &str) -> String {
+    format!("the kernel refuses the program {name}")
+}
+
+fn xdp<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {
+    let program = ebpf
+        .program_mut(name)
+        .with_context(|| format!("the object has no program {name}"))?;
+    Ok(program.try_into()?)
+}
+
+/// `struct xdp_md` of a frame.
+fn context(length: usize, ingress: u32) -> [u8; 24] {
+    let words = [0, length as u32, 0, ingress, 0, 0];
+    let mut bytes = [0; 24];
+    for (field, word) in bytes.chunks_exact_mut(4).zip(words) {
+        field.copy_from_slice(&word.to_ne_bytes());
+    }
+    bytes
+}
+
+impl Engine for Live {
+    fn name(&self) -> &'static str {
+        "the kernel"
+    }
+
+    fn load(&mut self, world: &World) {
+        self.maps.load(world).expect("the maps take a world");
+        self.reasons = self.maps.reasons().expect("counters can be read");
+    }
+
+    fn configure(&mut self, world: &World) {
+        self.maps.configure(world).expect("the maps take a world");
+    }
+
+    fn set_now(&mut self, now: u64) {
+        self.maps.set_now(now).expect("settings can be written");
+    }
+
+    fn run(&mut self, frame: &[u8], ingress: &Link) -> Outcome {
+        assert!(frame.len() >= SHORTEST, "the kernel runs no such frame");
+        let mut bytes = vec![0; frame.len()];
+        let program = xdp(&mut self.ebpf, names::PROGRAM).expect("the program is loaded");
+        let result = program
+            .test_run(TestRunOptions {
+                data_in: Some(frame),
+                data_out: Some(&mut bytes),
+                ctx_in: Some(&context(frame.len(), ingress.ifindex)),
+                ..TestRunOptions::default()
+            })
+            .unwrap_or_else(|error| panic!("test run of {} bytes: {error:?}", frame.len()));
+        bytes.truncate(result.data_size_out as usize);
+        let action = match result.return_value {
+            1 => Action::Drop,
+            2 => Action::Pass,
+            3 => Action::Transmit,
+            4 => Action::Redirect,
+            _ => Action::Aborted,
+        };
+        Outcome {
+            action,
+            counted: self.counted(),
+            frame: bytes,
+        }
+    }
+
+    fn flows(&self) -> Flows {
+        Flows {
+            v4: self.maps.v4.read().expect("flows can be read"),
+            v6: self.maps.v6.read().expect("flows can be read"),
+        }
+    }
+
+    fn retire(&mut self, step: Retire, keys: &Keys) -> Vec<bool> {
+        let [v4, v6] = names::RETIRE_PROGRAMS;
+        let mut done = Vec::new();
+        for batch in keys.v4.chunks(RETIRE_BATCH) {
+            self.maps
+                .v4
+                .put_batch(step, batch)
+                .expect("batches can be written");
+            self.run_bare(v4);
+            done.extend(self.maps.v4.batch_done().expect("batches can be read"));
+        }
+        for batch in keys.v6.chunks(RETIRE_BATCH) {
+            self.maps
+                .v6
+                .put_batch(step, batch)
+                .expect("batches can be written");
+            self.run_bare(v6);
+            done.extend(self.maps.v6.batch_done().expect("batches can be read"));
+        }
+        done
+    }
+
+    fn rule_counters(&self) -> BTreeMap<u32, RuleCounters> {
+        self.maps.rule_counters().expect("counters can be read")
+    }
+}

@@ -1,0 +1,400 @@
+//! The program's maps: a world written into them by differences, and read back.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use aya::Ebpf;
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::xdp::DevMap;
+use aya::maps::{
+    Array, ArrayOfMaps, HashMap as HashTable, Map, MapData, MapError, PerCpuArray, PerCpuValues,
+};
+use forebay_common::abi::{
+    Backend, Interface, Owner, RETIRE_BATCH, RING_SIZE, RetireBatch, Rule, RuleCounters, RuleKey,
+    Settings, names,
+};
+use forebay_common::balance::filter;
+use forebay_common::family::{V4, V6};
+use forebay_common::flow::{Flow, FlowKey};
+use forebay_common::reason::Reason;
+
+use super::Retire;
+use crate::network::Side;
+use crate::world::{FamilyWorld, World};
+
+/// A type of the packet path as the value or key of a map.
+#[repr(transparent)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub(super) struct Raw<T>(pub(super) T);
+
+/// Types that are plain words.
+pub(super) trait Words: Copy + 'static {}
+// SAFETY: `Words` is implemented for types without padding only, for which any bytes are valid.
+unsafe impl<T: Words> aya::Pod for Raw<T> {}
+
+impl Words for V4 {}
+impl Words for V6 {}
+impl<A: Words> Words for FlowKey<A> {}
+impl<A: Words> Words for Flow<A> {}
+impl<A: Words> Words for Backend<A> {}
+impl<A: Words> Words for RetireBatch<A> {}
+impl Words for Owner {}
+impl Words for RuleKey {}
+impl Words for Rule {}
+impl Words for RuleCounters {}
+impl Words for Interface {}
+impl Words for Settings {}
+
+type Table<K, V> = HashTable<MapData, Raw<K>, Raw<V>>;
+
+/// Maps of one family.
+pub(super) struct FamilyMaps<A: Side + Words> {
+    pub(super) flows: Table<FlowKey<A>, Flow<A>>,
+    addresses: Table<A, Owner>,
+    backends: Array<MapData, Raw<Backend<A>>>,
+    virtual_network: LpmTrie<MapData, Raw<A>, u32>,
+    retire: Array<MapData, Raw<RetireBatch<A>>>,
+}
+
+/// All maps.
+pub(super) struct Maps {
+    settings: Array<MapData, Raw<Settings>>,
+    rules: Table<RuleKey, Rule>,
+    rings: ArrayOfMaps<MapData, Array<MapData, u32>>,
+    interfaces: Array<MapData, Raw<Interface>>,
+    interface_slots: HashTable<MapData, u32, u32>,
+    tx_ports: DevMap<MapData>,
+    filter: Array<MapData, u64>,
+    clocks: Array<MapData, [u64; 2]>,
+    reasons: PerCpuArray<MapData, u64>,
+    rule_counters: PerCpuArray<MapData, Raw<RuleCounters>>,
+    pub(super) v4: FamilyMaps<V4>,
+    pub(super) v6: FamilyMaps<V6>,
+    /// Rings that were filled before, by content: filling one takes longer than a case.
+    ring_maps: HashMap<Arc<[u32]>, Array<MapData, u32>>,
+    filter_words: BTreeMap<u32, u64>,
+    /// Rules of the world and of those before it: their counters may have moved.
+    rule_ids: BTreeSet<u32>,
+    written: World,
+}
+
+/// Takes a map out of the loaded object.
+fn take<M: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> Result<M> {
+    let map = ebpf
+        .take_map(name)
+        .with_context(|| format!("the object has no map {name}"))?;
+    M::try_from(map).with_context(|| format!("map {name} has another shape"))
+}
+
+/// Makes the changes that turn `old` into `new`.
+fn change<K: Ord, V: PartialEq>(
+    old: &BTreeMap<K, V>,
+    new: &BTreeMap<K, V>,
+    mut put: impl FnMut(&K, &V) -> Result<(), MapError>,
+    mut remove: impl FnMut(&K) -> Result<(), MapError>,
+) -> Result<(), MapError> {
+    for key in old.keys().filter(|key| !new.contains_key(key)) {
+        remove(key)?;
+    }
+    for (key, value) in new {
+        if old.get(key) != Some(value) {
+            put(key, value)?;
+        }
+    }
+    Ok(())
+}
+
+impl<A: Side + Words> FamilyMaps<A> {
+    fn take(ebpf: &mut Ebpf, names: [&str; 5]) -> Result<Self> {
+        let [flows, addresses, backends, networks, retire] = names;
+        Ok(Self {
+            flows: take(ebpf, flows)?,
+            addresses: take(ebpf, addresses)?,
+            backends: take(ebpf, backends)?,
+            virtual_network: take(ebpf, networks)?,
+            retire: take(ebpf, retire)?,
+        })
+    }
+
+    fn configure(&mut self, old: &FamilyWorld<A>, new: &FamilyWorld<A>) -> Result<(), MapError> {
+        let addresses = std::cell::RefCell::new(&mut self.addresses);
+        change(
+            &old.addresses,
+            &new.addresses,
+            |address, owner| addresses.borrow_mut().insert(Raw(*address), Raw(*owner), 0),
+            |address| addresses.borrow_mut().remove(&Raw(*address)),
+        )?;
+        let backends = std::cell::RefCell::new(&mut self.backends);
+        let set = |id: &u32, address: A| {
+            let backend = Raw(Backend { address });
+            backends.borrow_mut().set(*id, backend, 0)
+        };
+        change(
+            &old.backends,
+            &new.backends,
+            |id, address| set(id, *address),
+            |id| set(id, A::default()),
+        )?;
+        for (address, length) in old.virtual_network.difference(&new.virtual_network) {
+            self.virtual_network
+                .remove(&Key::new(*length, Raw(*address)))?;
+        }
+        for (address, length) in new.virtual_network.difference(&old.virtual_network) {
+            self.virtual_network
+                .insert(&Key::new(*length, Raw(*address)), 1, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Every flow entry.
+    pub(super) fn read(&self) -> Result<BTreeMap<FlowKey<A>, Flow<A>>, MapError> {
+        self.flows
+            .iter()
+            .map(|entry| entry.map(|(key, flow)| (key.0, flow.0)))
+            .collect()
+    }
+
+    /// Replaces all flow entries.
+    fn refill(&mut self, flows: &BTreeMap<FlowKey<A>, Flow<A>>) -> Result<(), MapError> {
+        let keys: Vec<_> = self.flows.keys().collect::<Result<_, _>>()?;
+        for key in keys {
+            self.flows.remove(&key)?;
+        }
+        for (key, flow) in flows {
+            self.flows.insert(Raw(*key), Raw(*flow), 0)?;
+        }
+        Ok(())
+    }
+
+    /// Writes down which flows a retire program is to end.
+    pub(super) fn put_batch(&mut self, step: Retire, keys: &[FlowKey<A>]) -> Result<(), MapError> {
+        let mut batch = RetireBatch {
+            step: match step {
+                Retire::Mark => RetireBatch::<A>::MARK,
+                Retire::Remove => RetireBatch::<A>::REMOVE,
+            },
+            count: keys.len() as u32,
+            keys: [FlowKey::default(); RETIRE_BATCH],
+            done: [0; RETIRE_BATCH],
+        };
+        batch.keys[..keys.len()].copy_from_slice(keys);
+        self.retire.set(0, Raw(batch), 0)
+    }
+
+    /// For which flows of the batch a retire program did something.
+    pub(super) fn batch_done(&self) -> Result<Vec<bool>, MapError> {
+        let Raw(batch) = self.retire.get(&0, 0)?;
+        let done = batch.done.iter().take(batch.count as usize);
+        Ok(done.map(|done| *done == 1).collect())
+    }
+}
+
+impl Maps {
+    /// Takes the maps out of the loaded object; all are empty.
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self> {
+        let v4 = [
+            names::FLOWS4,
+            names::ADDRESSES4,
+            names::BACKENDS4,
+            names::VIRTUAL_NETWORK4,
+            names::RETIRE4,
+        ];
+        let v6 = [
+            names::FLOWS6,
+            names::ADDRESSES6,
+            names::BACKENDS6,
+            names::VIRTUAL_NETWORK6,
+            names::RETIRE6,
+        ];
+        let mut empty = World::unconfigured();
+        let interfaces = std::mem::take(&mut empty.interfaces);
+        let mut maps = Self {
+            settings: take(ebpf, names::SETTINGS)?,
+            rules: take(ebpf, names::RULES)?,
+            rings: take(ebpf, names::RINGS)?,
+            interfaces: take(ebpf, names::INTERFACES)?,
+            interface_slots: take(ebpf, names::INTERFACE_SLOTS)?,
+            tx_ports: take(ebpf, names::TX_PORTS)?,
+            filter: take(ebpf, names::ADDRESS_FILTER)?,
+            clocks: take(ebpf, names::CLOCKS)?,
+            reasons: take(ebpf, names::REASONS)?,
+            rule_counters: take(ebpf, names::RULE_COUNTERS)?,
+            v4: FamilyMaps::take(ebpf, v4)?,
+            v6: FamilyMaps::take(ebpf, v6)?,
+            ring_maps: HashMap::new(),
+            filter_words: BTreeMap::new(),
+            rule_ids: BTreeSet::new(),
+            written: empty,
+        };
+        for (slot, interface) in interfaces {
+            maps.tx_ports.set(slot, interface.ifindex, None, 0)?;
+        }
+        Ok(maps)
+    }
+
+    /// Writes a world: configuration, flows, counters at zero.
+    pub(super) fn load(&mut self, world: &World) -> Result<()> {
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
+        for rule in std::mem::take(&mut self.rule_ids) {
+            let zero = PerCpuValues::try_from(vec![Raw(RuleCounters::default()); cpus])?;
+            self.rule_counters.set(rule, zero, 0)?;
+        }
+        self.configure(world)?;
+        self.v4.refill(&world.v4.flows)?;
+        self.v6.refill(&world.v6.flows)?;
+        Ok(())
+    }
+
+    /// Writes everything of a world but flows and counters.
+    pub(super) fn configure(&mut self, world: &World) -> Result<()> {
+        let old = std::mem::replace(&mut self.written, world.clone());
+        self.rule_ids
+            .extend(world.rules.values().map(|rule| rule.id));
+        self.rule_ids
+            .extend(world.v4.flows.values().map(|flow| flow.rule));
+        self.rule_ids
+            .extend(world.v6.flows.values().map(|flow| flow.rule));
+        if old.settings != world.settings {
+            self.set_settings(world.settings)?;
+        }
+        let rules = std::cell::RefCell::new(&mut self.rules);
+        change(
+            &old.rules,
+            &world.rules,
+            |key, rule| rules.borrow_mut().insert(Raw(*key), Raw(*rule), 0),
+            |key| rules.borrow_mut().remove(&Raw(*key)),
+        )?;
+        self.set_rings(&old.rings, &world.rings)?;
+        self.set_interfaces(&old.interfaces, &world.interfaces)?;
+        self.v4.configure(&old.v4, &world.v4)?;
+        self.v6.configure(&old.v6, &world.v6)?;
+        self.set_filter(world)?;
+        Ok(())
+    }
+
+    /// Sets the time in the settings.
+    pub(super) fn set_now(&mut self, now: u64) -> Result<()> {
+        if let Some(settings) = &mut self.written.settings {
+            settings.test_now = now;
+        }
+        self.set_settings(self.written.settings)
+    }
+
+    fn set_settings(&mut self, settings: Option<Settings>) -> Result<()> {
+        self.settings.set(0, Raw(settings.unwrap_or_default()), 0)?;
+        Ok(())
+    }
+
+    fn set_rings(
+        &mut self,
+        old: &BTreeMap<u32, Arc<[u32]>>,
+        new: &BTreeMap<u32, Arc<[u32]>>,
+    ) -> Result<()> {
+        let nobody: Arc<[u32]> = vec![0; RING_SIZE as usize].into();
+        for id in old.keys().filter(|id| !new.contains_key(id)) {
+            self.set_ring(*id, &nobody)?;
+        }
+        for (id, ring) in new {
+            let same = old
+                .get(id)
+                .is_some_and(|old| Arc::ptr_eq(old, ring) || old == ring);
+            if !same {
+                self.set_ring(*id, ring)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set_ring(&mut self, id: u32, ring: &Arc<[u32]>) -> Result<()> {
+        if !self.ring_maps.contains_key(ring) {
+            let mut map = Array::create(RING_SIZE, 0)?;
+            for (slot, backend) in ring.iter().enumerate() {
+                map.set(slot as u32, *backend, 0)?;
+            }
+            self.ring_maps.insert(Arc::clone(ring), map);
+        }
+        self.rings.set(id, &self.ring_maps[ring], 0)?;
+        Ok(())
+    }
+
+    fn set_interfaces(
+        &mut self,
+        old: &BTreeMap<u32, Interface>,
+        new: &BTreeMap<u32, Interface>,
+    ) -> Result<()> {
+        for (slot, interface) in old {
+            if new.get(slot) != Some(interface) {
+                self.interfaces.set(*slot, Raw(Interface::default()), 0)?;
+                self.interface_slots.remove(&interface.ifindex)?;
+            }
+        }
+        for (slot, interface) in new {
+            if old.get(slot) != Some(interface) {
+                self.interfaces.set(*slot, Raw(*interface), 0)?;
+                self.interface_slots.insert(interface.ifindex, slot, 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set_filter(&mut self, world: &World) -> Result<(), MapError> {
+        let mut words = BTreeMap::<u32, u64>::new();
+        let v4 = world
+            .v4
+            .addresses
+            .keys()
+            .map(|address| filter::bit(*address));
+        let v6 = world
+            .v6
+            .addresses
+            .keys()
+            .map(|address| filter::bit(*address));
+        for (word, mask) in v4.chain(v6) {
+            *words.entry(word).or_default() |= mask;
+        }
+        let filter = std::cell::RefCell::new(&mut self.filter);
+        change(
+            &self.filter_words,
+            &words,
+            |word, bits| filter.borrow_mut().set(*word, bits, 0),
+            |word| filter.borrow_mut().set(*word, 0, 0),
+        )?;
+        self.filter_words = words;
+        Ok(())
+    }
+
+    /// What the clock program has written.
+    pub(super) fn clocks(&self) -> Result<[u64; 2], MapError> {
+        self.clocks.get(&0, 0)
+    }
+
+    /// Packets counted under each reason, over all CPUs.
+    pub(super) fn reasons(&self) -> Result<BTreeMap<Reason, u64>, MapError> {
+        let total = |reason: &Reason| {
+            let values = self.reasons.get(&(*reason as u32), 0)?;
+            Ok((*reason, values.iter().sum()))
+        };
+        Reason::ALL.iter().map(total).collect()
+    }
+
+    /// Counters of the rules of the world, over all CPUs.
+    pub(super) fn rule_counters(&self) -> Result<BTreeMap<u32, RuleCounters>, MapError> {
+        let mut totals = BTreeMap::new();
+        for rule in &self.rule_ids {
+            let values = self.rule_counters.get(rule, 0)?;
+            let mut total = RuleCounters::default();
+            for Raw(counters) in values.iter() {
+                total.new_flows += counters.new_flows;
+                total.packets_to_instance += counters.packets_to_instance;
+                total.bytes_to_instance += counters.bytes_to_instance;
+                total.packets_from_instance += counters.packets_from_instance;
+                total.bytes_from_instance += counters.bytes_from_instance;
+            }
+            if total != RuleCounters::default() {
+                totals.insert(*rule, total);
+            }
+        }
+        Ok(totals)
+    }
+}

@@ -1,0 +1,232 @@
+//! The pure pipeline over tables in memory, in the planned network.
+
+use std::collections::BTreeMap;
+
+use forebay_common::abi::{Backend, Interface, Owner, Rule, RuleCounters, RuleKey, Settings};
+use forebay_common::flow::{Direction, Flow, FlowKey, FlowRef};
+use forebay_common::model::{FamilyModel, ModelTables};
+use forebay_common::pipeline::{Exit, mark_retiring, process, remove_retiring};
+use forebay_common::reason::Reason;
+use forebay_common::tables::{InsertError, Route, Scratch, Shared, Tables};
+use forebay_common::wire::HostFrame;
+
+use super::{Action, Engine, Keys, Outcome, Retire};
+use crate::network::Side;
+use crate::network::fib;
+use crate::network::plan::Link;
+use crate::world::{CAPACITY, FamilyWorld, Flows, World, WorldSide};
+
+/// The pure pipeline.
+#[derive(Default)]
+pub struct Model {
+    tables: Planned,
+}
+
+/// Tables in memory whose routes are those of the planned network.
+#[derive(Default)]
+struct Planned(ModelTables);
+
+fn family<A: WorldSide>(
+    world: &FamilyWorld<A>,
+    flows: BTreeMap<FlowKey<A>, Flow<A>>,
+) -> FamilyModel<A> {
+    let mut model = FamilyModel::default();
+    model.capacity = CAPACITY as usize;
+    model.addresses = world.addresses.iter().map(|(a, o)| (*a, *o)).collect();
+    let backends = world.backends.iter();
+    model.backends = backends
+        .map(|(id, a)| (*id, Backend { address: *a }))
+        .collect();
+    model.virtual_network = world.virtual_network.iter().copied().collect();
+    for (key, flow) in flows {
+        model.put_flow(key, flow);
+    }
+    model
+}
+
+impl Model {
+    /// A model of a world.
+    pub fn of(world: &World) -> Self {
+        let mut model = Self::default();
+        model.load(world);
+        model
+    }
+
+    fn fill(&mut self, world: &World, flows: Flows) {
+        let mut rings = std::mem::take(&mut self.tables.0.rings);
+        rings.retain(|id, _| world.rings.contains_key(id));
+        for (id, ring) in &world.rings {
+            if rings.get(id).is_none_or(|old| old[..] != ring[..]) {
+                rings.insert(*id, ring.to_vec());
+            }
+        }
+        let mut tables = ModelTables::default();
+        tables.v4 = family(&world.v4, flows.v4);
+        tables.v6 = family(&world.v6, flows.v6);
+        tables.settings = world.settings;
+        tables.now = world.now();
+        tables.rules = world.rules.iter().map(|(k, r)| (*k, *r)).collect();
+        tables.rings = rings;
+        tables.interfaces = world.interfaces.iter().map(|(s, i)| (*s, *i)).collect();
+        self.tables.0 = tables;
+    }
+}
+
+impl Engine for Model {
+    fn name(&self) -> &'static str {
+        "the model"
+    }
+
+    fn load(&mut self, world: &World) {
+        self.fill(world, Flows::of(world));
+    }
+
+    fn configure(&mut self, world: &World) {
+        let flows = self.flows();
+        let rule_counters = std::mem::take(&mut self.tables.0.rule_counters);
+        self.fill(world, flows);
+        self.tables.0.rule_counters = rule_counters;
+    }
+
+    fn set_now(&mut self, now: u64) {
+        self.tables.0.now = now;
+        if let Some(settings) = &mut self.tables.0.settings {
+            settings.test_now = now;
+        }
+    }
+
+    fn run(&mut self, frame: &[u8], ingress: &Link) -> Outcome {
+        let mut bytes = frame.to_vec();
+        self.tables.0.reasons.borrow_mut().clear();
+        let verdict = process(&HostFrame::new(&mut bytes, ingress.ifindex), &self.tables);
+        let action = match verdict.exit {
+            Exit::Drop => Action::Drop,
+            Exit::Pass => Action::Pass,
+            Exit::Transmit => Action::Transmit,
+            Exit::Redirect(_) => Action::Redirect,
+        };
+        let counted = self
+            .tables
+            .0
+            .reasons
+            .borrow()
+            .iter()
+            .map(|(r, n)| (*r, *n))
+            .collect();
+        Outcome {
+            action,
+            counted,
+            frame: bytes,
+        }
+    }
+
+    fn flows(&self) -> Flows {
+        Flows {
+            v4: self.tables.0.v4.flows(),
+            v6: self.tables.0.v6.flows(),
+        }
+    }
+
+    fn retire(&mut self, step: Retire, keys: &Keys) -> Vec<bool> {
+        let v4 = keys.v4.iter().map(|key| self.tables.retire(step, key));
+        let v6 = keys.v6.iter().map(|key| self.tables.retire(step, key));
+        v4.chain(v6).collect()
+    }
+
+    fn rule_counters(&self) -> BTreeMap<u32, RuleCounters> {
+        let counters = self.tables.0.rule_counters.borrow();
+        counters
+            .iter()
+            .filter(|(_, counters)| **counters != RuleCounters::default())
+            .map(|(rule, counters)| (*rule, *counters))
+            .collect()
+    }
+}
+
+impl Planned {
+    fn retire<A: Side>(&self, step: Retire, key: &FlowKey<A>) -> bool {
+        match step {
+            Retire::Mark => mark_retiring(self, key),
+            Retire::Remove => remove_retiring(self, key),
+        }
+    }
+}
+
+impl Shared for Planned {
+    fn settings(&self) -> Option<&Settings> {
+        self.0.settings()
+    }
+
+    fn now(&self) -> u64 {
+        self.0.now()
+    }
+
+    fn rule(&self, key: &RuleKey) -> Option<&Rule> {
+        self.0.rule(key)
+    }
+
+    fn ring_slot(&self, ring: u32, slot: u32) -> Option<u32> {
+        self.0.ring_slot(ring, slot)
+    }
+
+    fn interface(&self, slot: u32) -> Option<&Interface> {
+        self.0.interface(slot)
+    }
+
+    fn interface_slot(&self, ifindex: u32) -> Option<u32> {
+        self.0.interface_slot(ifindex)
+    }
+
+    fn address_filter(&self, word: u32) -> u64 {
+        self.0.address_filter(word)
+    }
+
+    fn count(&self, reason: Reason) {
+        self.0.count(reason);
+    }
+
+    fn count_rule(&self, rule: u32, direction: Direction, bytes: u32) {
+        self.0.count_rule(rule, direction, bytes);
+    }
+
+    fn count_new_flow(&self, rule: u32) {
+        self.0.count_new_flow(rule);
+    }
+}
+
+impl<A: Side> Tables<A> for Planned {
+    fn flow(&self, key: &FlowKey<A>) -> Option<FlowRef<'_, A>> {
+        self.0.flow(key)
+    }
+
+    fn insert(&self, key: &FlowKey<A>, flow: &Flow<A>) -> Result<(), InsertError> {
+        self.0.insert(key, flow)
+    }
+
+    fn remove(&self, key: &FlowKey<A>) {
+        self.0.remove(key);
+    }
+
+    fn owner(&self, address: A) -> Option<&Owner> {
+        self.0.owner(address)
+    }
+
+    fn backend(&self, id: u32) -> Option<&Backend<A>> {
+        self.0.backend(id)
+    }
+
+    fn in_virtual_network(&self, address: A) -> bool {
+        self.0.in_virtual_network(address)
+    }
+
+    unsafe fn scratch(&self) -> Option<&mut Scratch<A>> {
+        // SAFETY: exclusive by the contract of this function.
+        unsafe { self.0.scratch() }
+    }
+
+    fn route(&self, key: &FlowKey<A>, length: u32, ingress: u32) -> Route {
+        fib::route(key.destination, length, ingress, |ifindex| {
+            self.interface_slot(ifindex)
+        })
+    }
+}

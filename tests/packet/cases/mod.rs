@@ -1,0 +1,120 @@
+//! What packets become, as data. One file per behaviour; each gives its cases for both families.
+
+mod arms;
+mod checksums;
+mod direct;
+mod expiry;
+mod fence;
+mod first_packet;
+mod fragments;
+mod hop_limit;
+mod known_flow;
+mod malformed;
+mod neighbors;
+mod next_hop;
+mod not_configured;
+mod not_ours;
+mod refusals;
+mod reopening;
+mod reply_tuple;
+mod resets;
+mod sizes;
+mod table_full;
+mod tcp_state;
+
+use forebay_common::flow::Direction;
+use forebay_tests::case::{Case, Expect};
+use forebay_tests::frame::Frame;
+use forebay_tests::network::plan::INSTANCES;
+use forebay_tests::world::Pair;
+
+/// A behaviour and its cases.
+pub(crate) type Table = (&'static str, fn() -> Vec<Case>);
+
+/// Every behaviour.
+pub(crate) const TABLES: [Table; 21] = [
+    ("arms", arms::cases),
+    ("checksums", checksums::cases),
+    ("direct", direct::cases),
+    ("expiry", expiry::cases),
+    ("fence", fence::cases),
+    ("first packet", first_packet::cases),
+    ("fragments", fragments::cases),
+    ("hop limit", hop_limit::cases),
+    ("known flow", known_flow::cases),
+    ("malformed", malformed::cases),
+    ("neighbors", neighbors::cases),
+    ("next hop", next_hop::cases),
+    ("not configured", not_configured::cases),
+    ("not ours", not_ours::cases),
+    ("refusals", refusals::cases),
+    ("reopening", reopening::cases),
+    ("reply tuple", reply_tuple::cases),
+    ("resets", resets::cases),
+    ("sizes", sizes::cases),
+    ("table full", table_full::cases),
+    ("TCP state", tcp_state::cases),
+];
+
+/// The flow that a first packet has opened at `now` towards the first instance, and used.
+fn opened_pair(frame: &Frame, rule: u32, port: u16, now: u64) -> Pair {
+    let mut pair = Pair::opened(frame, rule, (INSTANCES[0].host, port), now);
+    pair.to = pair
+        .to
+        .with_hop(INSTANCES[0].way(), now)
+        .with_packet(frame, now);
+    pair
+}
+
+/// A first packet opens a flow to the first instance and is forwarded there.
+fn opens(frame: &Frame, rule: u32, port: u16, now: u64) -> Expect {
+    let instance = &INSTANCES[0];
+    Expect::forward(frame.clone().towards(instance.host, port), instance.way())
+        .flows([opened_pair(frame, rule, port, now)])
+        .opens(rule)
+        .counts(rule, Direction::ToInstance, frame.ip_length())
+}
+
+/// A packet of the client as the instance sees it.
+fn inward(pair: &Pair, frame: &Frame) -> Frame {
+    frame.clone().towards(pair.backend.0, pair.backend.1)
+}
+
+/// A packet of the instance as the client sees it.
+fn outward(pair: &Pair, frame: &Frame) -> Frame {
+    frame.clone().coming_from(pair.frontend.0, pair.frontend.1)
+}
+
+/// A packet of the client is forwarded by the next hop that the flow knows; `after` is the flow
+/// afterwards.
+fn reaches_instance(frame: &Frame, after: Pair) -> Expect {
+    let (way, _) = after.to.hop.expect("the flow knows the way");
+    Expect::forward(inward(&after, frame), way)
+        .counts(after.rule, Direction::ToInstance, frame.ip_length())
+        .flows([after])
+}
+
+/// A packet of the instance is forwarded by the next hop that the flow knows; `after` is the flow
+/// afterwards.
+fn reaches_client(frame: &Frame, after: Pair) -> Expect {
+    let (way, _) = after.from.hop.expect("the flow knows the way");
+    Expect::forward(outward(&after, frame), way)
+        .counts(after.rule, Direction::FromInstance, frame.ip_length())
+        .flows([after])
+}
+
+/// The flow after a packet of the client at `now`.
+fn requested(pair: &Pair, frame: &Frame, now: u64) -> Pair {
+    Pair {
+        to: pair.to.with_packet(frame, now),
+        ..pair.clone()
+    }
+}
+
+/// The flow after a packet of the instance at `now`.
+fn answered(pair: &Pair, frame: &Frame, now: u64) -> Pair {
+    Pair {
+        from: pair.from.with_packet(frame, now),
+        ..pair.clone()
+    }
+}

@@ -1,0 +1,87 @@
+//! Runs the cases.
+
+use std::collections::BTreeSet;
+
+use forebay_tests::engine::with_live;
+
+use crate::cases::TABLES;
+
+/// Runs the cases of a behaviour on the live program and reports all that fail.
+fn check(behaviour: &str) {
+    let (_, cases) = TABLES.iter().find(|table| table.0 == behaviour).unwrap();
+    with_live(|live| {
+        let cases = cases();
+        let failures: Vec<String> = cases
+            .iter()
+            .map(|case| case.failures(live))
+            .filter(|text| !text.is_empty())
+            .collect();
+        assert!(
+            failures.is_empty(),
+            "{} of {} cases fail\n{}",
+            failures.len(),
+            cases.len(),
+            failures.join("\n")
+        );
+    });
+}
+
+macro_rules! behaviours {
+    ($($test:ident: $name:literal,)*) => {
+        $(
+            #[test]
+            fn $test() {
+                check($name);
+            }
+        )*
+
+        #[test]
+        fn every_behaviour_is_checked() {
+            let checked = BTreeSet::from([$($name),*]);
+            assert_eq!(checked, TABLES.iter().map(|table| table.0).collect());
+        }
+    };
+}
+
+behaviours! {
+    packets_leave_by_the_same_nic_or_another: "arms",
+    checksums_are_right_at_the_corners: "checksums",
+    outsiders_do_not_reach_instances_directly: "direct",
+    flows_expire_on_time: "expiry",
+    nothing_of_an_instance_leaves_untranslated: "fence",
+    first_packets_open_flows: "first packet",
+    fragments_and_other_protocols_open_nothing: "fragments",
+    hops_are_counted: "hop limit",
+    packets_of_a_flow_are_translated_both_ways: "known flow",
+    malformed_packets_end_by_whose_they_are: "malformed",
+    neighbours_are_answered_where_addresses_are_on_link: "neighbors",
+    next_hops_are_kept_for_a_while: "next hop",
+    everything_passes_before_there_are_settings: "not configured",
+    packets_of_others_pass_untouched: "not ours",
+    packets_without_rule_or_member_are_refused: "refusals",
+    ended_connections_begin_anew: "reopening",
+    answers_of_two_flows_stay_apart: "reply tuple",
+    resets_are_believed_in_the_window: "resets",
+    packets_above_the_mtu_are_refused: "sizes",
+    a_full_table_refuses_and_keeps: "table full",
+    tcp_flows_remember_what_they_saw: "TCP state",
+}
+
+#[test]
+fn there_are_hundreds_of_cases_each_with_its_own_name() {
+    let names: Vec<String> = TABLES
+        .iter()
+        .flat_map(|(_, cases)| cases())
+        .map(|case| case.name)
+        .collect();
+    let unique: BTreeSet<&String> = names.iter().collect();
+    let twice: Vec<_> = unique
+        .iter()
+        .filter(|name| names.iter().filter(|other| other == *name).count() > 1)
+        .collect();
+    assert!(twice.is_empty(), "{twice:?}");
+    for family in ["IPv4", "IPv6"] {
+        let count = names.iter().filter(|name| name.starts_with(family)).count();
+        assert!(count >= 100, "{count} cases of {family}");
+    }
+}
