@@ -150,7 +150,15 @@ mod tests {
     #[test]
     fn removing_a_weighted_member_moves_little_else() {
         let mut weight = 7_u32;
-        for (count, most) in [(2, 256), (3, 4), (5, 256), (20, 16), (50, 256), (200, 256), (1000, 10)] {
+        for (count, most) in [
+            (2, 256),
+            (3, 4),
+            (5, 256),
+            (20, 16),
+            (50, 256),
+            (200, 256),
+            (1000, 10),
+        ] {
             let mut all = members(count);
             for member in &mut all {
                 weight = weight.wrapping_mul(1_103_515_245).wrapping_add(12_345);
@@ -160,7 +168,11 @@ mod tests {
             let lightest = all.iter().min_by_key(|m| m.weight).unwrap().backend;
             for gone in [heaviest, lightest, count / 2 + 1] {
                 let share = collateral(&all, gone);
-                assert!(share <= 0.015, "{count} members, weights to {most}, without {gone}: {:.2} % moved", share * 100.0);
+                assert!(
+                    share <= 0.015,
+                    "{count} members, weights to {most}, without {gone}: {:.2} % moved",
+                    share * 100.0
+                );
             }
         }
     }
@@ -170,7 +182,11 @@ mod tests {
         let before = build_ring(all);
         let rest: Vec<RingMember> = all.iter().filter(|m| m.backend != gone).cloned().collect();
         let after = build_ring(&rest);
-        let moved = before.iter().zip(&after).filter(|(b, a)| **b != gone && b != a).count();
+        let moved = before
+            .iter()
+            .zip(&after)
+            .filter(|(b, a)| **b != gone && b != a)
+            .count();
         moved as f64 / f64::from(RING_SIZE)
     }
 

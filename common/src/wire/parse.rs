@@ -39,25 +39,25 @@ fn is_tag(ethertype: u16) -> bool {
 #[inline(always)]
 pub fn link_layer<F: Frame>(frame: &F) -> Result<LinkLayer, Reason> {
     let ethernet = frame.at::<Ethernet>(0).ok_or(Reason::Runt)?;
-    let mut link = LinkLayer {
-        ethertype: ethernet.ethertype.host(),
-        offset: ETHERNET,
-    };
-    if is_tag(link.ethertype) {
-        let tag = frame.at::<VlanTag>(ETHERNET).ok_or(Reason::Runt)?;
-        link = LinkLayer {
-            ethertype: tag.ethertype.host(),
-            offset: ETHERNET + TAG,
-        };
-        if is_tag(link.ethertype) {
-            let tag = frame.at::<VlanTag>(ETHERNET + TAG).ok_or(Reason::Runt)?;
-            link = LinkLayer {
-                ethertype: tag.ethertype.host(),
-                offset: ETHERNET + 2 * TAG,
-            };
+    let mut ethertype = ethernet.ethertype.host();
+    let mut offset = frame.blurred(ETHERNET);
+    if is_tag(ethertype) {
+        ethertype = frame
+            .at::<VlanTag>(ETHERNET)
+            .ok_or(Reason::Runt)?
+            .ethertype
+            .host();
+        offset = frame.blurred(ETHERNET + TAG);
+        if is_tag(ethertype) {
+            ethertype = frame
+                .at::<VlanTag>(ETHERNET + TAG)
+                .ok_or(Reason::Runt)?
+                .ethertype
+                .host();
+            offset = frame.blurred(ETHERNET + 2 * TAG);
         }
     }
-    Ok(link)
+    Ok(LinkLayer { ethertype, offset })
 }
 
 /// The header above IP of a packet that can belong to a flow.
