@@ -11,6 +11,8 @@ use super::lab::{Lab, address};
 pub struct Config {
     /// `node.interfaces`
     pub interfaces: Vec<String>,
+    /// `node.xdp_mode`
+    pub xdp_mode: Option<&'static str>,
     /// `node.hash_seed`
     pub hash_seed: Option<u64>,
     /// `node.bpf_fs`, below a bpffs of the lab's own
@@ -107,6 +109,7 @@ impl Config {
         });
         Self {
             interfaces: lab.interfaces.iter().map(|&name| name.to_owned()).collect(),
+            xdp_mode: None,
             hash_seed: None,
             bpf_fs: folder.join("bpf/forebay"),
             state_dir: folder.join("state"),
@@ -141,6 +144,9 @@ impl fmt::Display for Config {
             "[node]\nname = \"lab\"\ninterfaces = {:?}",
             self.interfaces
         )?;
+        if let Some(mode) = self.xdp_mode {
+            writeln!(out, "xdp_mode = {mode:?}")?;
+        }
         if let Some(seed) = self.hash_seed {
             writeln!(out, "hash_seed = {seed}")?;
         }

@@ -82,7 +82,7 @@ pub struct Instance {
 pub struct Lab {
     // Dropped in this order: what runs inside first, the names of the namespaces last.
     _servers: Servers,
-    _pass_programs: Vec<PassProgram>,
+    pass_programs: Vec<PassProgram>,
     /// Where clients run.
     pub client: Namespace,
     /// Where the daemon runs.
@@ -141,7 +141,7 @@ impl Lab {
         let servers = Servers::start(&instances, workdir.path())?;
         Ok(Self {
             _servers: servers,
-            _pass_programs: pass_programs,
+            pass_programs,
             client,
             node,
             switch,
@@ -165,6 +165,21 @@ impl Lab {
     /// Starts an iperf3 server on an instance.
     pub fn start_iperf(&self, instance: &Instance) -> Result<IperfServer> {
         IperfServer::start(instance, self.workdir.path())
+    }
+
+    /// Takes the node's NIC towards the instances away; for a two-armed lab.
+    pub fn unplug_instances(&mut self) -> Result<()> {
+        self.node.ip("link delete inst0")
+    }
+
+    /// Gives the node a new NIC of the same name in its place.
+    pub fn plug_in_instances(&mut self) -> Result<()> {
+        cable((&self.node, "inst0"), (&self.switch, "node0"))?;
+        self.switch.ip("link set node0 master br0")?;
+        self.node.ip(&addresses_towards_instances("inst0"))?;
+        self.pass_programs
+            .push(PassProgram::attach(&self.switch, "node0")?);
+        Ok(())
     }
 
     /// All namespaces, with their roles.
@@ -217,10 +232,9 @@ impl Machines<'_> {
         let (client_side, instance_side) = (interfaces[0], interfaces[interfaces.len() - 1]);
         self.node.ip(&format!(
             "address add 203.0.113.1/24 dev {client_side}\n\
-             address add 2001:db8:1::1/64 dev {client_side} nodad\n\
-             address add 10.0.1.1/24 dev {instance_side}\n\
-             address add fd00:1::1/64 dev {instance_side} nodad"
+             address add 2001:db8:1::1/64 dev {client_side} nodad"
         ))?;
+        self.node.ip(&addresses_towards_instances(instance_side))?;
         self.client.ip("address add 203.0.113.2/24 dev eth0\n\
              address add 2001:db8:1::2/64 dev eth0 nodad\n\
              route add default via 203.0.113.1\n\
@@ -252,6 +266,14 @@ impl Machines<'_> {
             "br0",
         ))
     }
+}
+
+/// What gives the node its addresses among the instances.
+fn addresses_towards_instances(device: &str) -> String {
+    format!(
+        "address add 10.0.1.1/24 dev {device}\n\
+         address add fd00:1::1/64 dev {device} nodad"
+    )
 }
 
 /// A veth pair with both ends up. No end leaves checksums or segmentation to a NIC that is not
