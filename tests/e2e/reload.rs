@@ -1,6 +1,7 @@
 //! Changes of the configuration reach a running node without disturbing what is unchanged.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use forebay_tests::netlab::client::{Conversation, connect_within, curl, spread};
@@ -110,6 +111,45 @@ fn a_new_rule_opens_its_port_and_a_removed_one_closes_it() {
     }
     for conversation in &mut long {
         conversation.ask().unwrap();
+    }
+}
+
+#[test]
+fn requests_do_not_fail_while_the_pool_changes() {
+    let Some(mut scene) = Scene::run(Arms::Two, |_| {}) else {
+        return;
+    };
+    let Scene {
+        lab,
+        forebay,
+        config,
+        ..
+    } = &mut scene;
+    let stop = AtomicBool::new(false);
+    let made = std::thread::scope(|scope| {
+        let requests = frontend(80).map(|to| {
+            let (stop, client) = (&stop, &lab.client);
+            scope.spawn(move || {
+                let mut made = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    made += curl(client, to, 20)?.len();
+                }
+                anyhow::Ok(made)
+            })
+        });
+        for round in 0_usize..12 {
+            let gone = config.pools[0].members.remove(round % 3);
+            forebay.write_config(&config.to_string()).unwrap();
+            forebay.text(&["reload"]).unwrap();
+            config.pools[0].members.insert(round % 2, gone);
+            forebay.write_config(&config.to_string()).unwrap();
+            forebay.text(&["reload"]).unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+        requests.map(|requests| requests.join().unwrap())
+    });
+    for made in made {
+        assert!(made.unwrap() >= 20);
     }
 }
 

@@ -9,7 +9,7 @@ use forebay_tests::netlab::client::{
 };
 use forebay_tests::netlab::{Arms, Config, Forebay, Lab, address, missing_requirement};
 
-use super::report::{Report, heading, quote, step, table};
+use super::report::{Report, heading, quote, say, step, table};
 
 /// Requests a family; enough to tell a weight of 2 from a weight of 1.
 const REQUESTS: usize = 240;
@@ -19,7 +19,7 @@ pub(crate) fn run() -> Result<()> {
     if let Some(why) = missing_requirement(&[]) {
         bail!("{why} (`cargo xtask setup` installs what is missing)");
     }
-    println!("Forebay demo: three web servers behind one address, balanced by XDP\n");
+    say!("Forebay demo: three web servers behind one address, balanced by XDP\n");
     let lab = step("making the network", || Lab::create(Arms::Two))?;
     let mut config = Config::sample(&lab);
     config.pools[0].members[1].1 = 2;
@@ -47,9 +47,9 @@ fn conclude(forebay: &Forebay, report: &Report, tour: Result<()>) -> Result<()> 
         quote(&forebay.log());
     }
     tour?;
-    println!();
+    say!();
     if report.failed().is_empty() {
-        println!(
+        say!(
             "All {} checks passed. `cargo xtask lab` leaves the network up to play in.",
             report.passed()
         );
@@ -63,27 +63,23 @@ fn conclude(forebay: &Forebay, report: &Report, tour: Result<()>) -> Result<()> 
 }
 
 fn draw_network(lab: &Lab) {
-    println!(
-        "\n  client {:<14} ── client0 [node] inst0 ── web-1, web-2, web-3\n  {:<21} \
-         frontend {} and {}",
+    let [first, second, third] = [0, 1, 2].map(|number| {
+        let instance = &lab.instances[number];
+        format!("{}  {}  {}", instance.name, instance.ipv4, instance.ipv6)
+    });
+    say!(
+        "
+  client                        node                          instances
+                     ┌──────────────────────────┐        ┌──  {first}
+  {:<17}──┤ client0  ──XDP──  inst0  ├────────┼──  {second}
+  {:<19}└──────────────────────────┘        └──  {third}
+                      {:<16} (frontend `web`)
+                      {}",
         address::CLIENT_V4,
         address::CLIENT_V6,
         address::FRONTEND_V4,
         address::FRONTEND_V6
     );
-    let rows: Vec<[String; 3]> = lab
-        .instances
-        .iter()
-        .map(|instance| {
-            [
-                instance.name.clone(),
-                instance.ipv4.to_string(),
-                instance.ipv6.to_string(),
-            ]
-        })
-        .collect();
-    println!();
-    table(["INSTANCE", "IPV4", "IPV6"], &rows);
 }
 
 /// The frontend and the client's own address, family by family.
@@ -111,7 +107,7 @@ fn show_interfaces(forebay: &Forebay, report: &mut Report) -> Result<()> {
         .map(|interface| ["name", "xdp_mode", "attached"].map(|key| plain(&interface[key])))
         .collect();
     table(["INTERFACE", "XDP MODE", "ATTACHED"], &rows);
-    println!();
+    say!();
     let is_native = |row: &[String; 3]| row[1] == "native" && row[2] == "true";
     report.claim(
         rows.len() == 2 && rows.iter().all(is_native),
@@ -139,7 +135,7 @@ fn show_flows(lab: &Lab, forebay: &Forebay, report: &mut Report) -> Result<()> {
         }
     }
     quote(&forebay.text(&["show", "flows", "--limit", "20"])?);
-    println!();
+    say!();
     let flows = forebay.list(&["show", "flows"])?;
     for (number, (conversation, answer)) in open.iter().enumerate() {
         let source = conversation.source()?;
@@ -191,9 +187,9 @@ fn show_spread(lab: &Lab, config: &Config, report: &mut Report) -> Result<()> {
             got[1].to_string(),
         ]);
     }
-    println!();
+    say!();
     table(["INSTANCE", "WEIGHT", "FAIR SHARE", "IPV4", "IPV6"], &rows);
-    println!();
+    say!();
     report.claim(
         all_fair,
         "every instance got its share of requests, over IPv4 and over IPv6",
@@ -237,7 +233,7 @@ fn show_addresses(lab: &Lab, answers: &[(&str, Vec<Answer>)], report: &mut Repor
         ],
         &rows,
     );
-    println!();
+    say!();
     report.claim(
         is_kept,
         "every request arrived with the client's own address",
@@ -267,7 +263,7 @@ fn show_datagrams(lab: &Lab, report: &mut Report) -> Result<()> {
         rows.push([family.to_owned(), "30".to_owned(), "30".to_owned(), names]);
     }
     table(["FAMILY", "SENT", "ANSWERED", "BY"], &rows);
-    println!();
+    say!();
     report.claim(
         all_right,
         "every datagram was answered, from the address that was asked",
@@ -297,9 +293,9 @@ fn show_closed_ports(lab: &Lab, forebay: &Forebay, report: &mut Report) -> Resul
         }
     }
     table(["FAMILY", "PORT", "RESULT", "PACKETS DROPPED"], &rows);
-    println!();
+    say!();
     quote(&forebay.text(&["show", "drops"])?);
-    println!();
+    say!();
     report.claim(
         all_closed,
         "ports without a rule are closed, and what came to them is counted",
@@ -316,9 +312,9 @@ fn show_explanation(lab: &Lab, forebay: &Forebay, report: &mut Report) -> Result
             SocketAddr::new(frontend, 80),
         );
         let words = ["explain", "tcp", &from.to_string(), &to.to_string()];
-        println!("  $ forebay {}", words.join(" "));
+        say!("  $ forebay {}", words.join(" "));
         quote(&forebay.text(&words)?);
-        println!();
+        say!();
         let foretold = forebay.json(&words)?;
         let (_, answer) = Conversation::open(&lab.client, Some(from), to)?;
         all_right &= foretold["instance"] == answer.instance;

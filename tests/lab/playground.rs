@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::interrupt;
-use super::report::{heading, step, table};
+use super::report::{heading, say, step, table};
 
 /// Says which process holds the lab up.
 const PID_FILE: &str = "/run/forebay-lab.pid";
@@ -34,7 +34,7 @@ pub(crate) fn run(one_armed: bool) -> Result<()> {
     print_manual(&lab, &forebay);
     pid_file.write()?;
     interrupt::wait();
-    println!("\n  ending");
+    say!("\n  ending");
     Ok(())
 }
 
@@ -124,7 +124,7 @@ pub(crate) fn detach(one_armed: bool) -> Result<()> {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    print!("{}", fs::read_to_string(LOG_FILE)?);
+    say!("{}", fs::read_to_string(LOG_FILE)?.trim_end());
     Ok(())
 }
 
@@ -144,7 +144,7 @@ pub(crate) fn down() -> Result<()> {
     sweep();
     let _ = fs::remove_file(PID_FILE);
     let _ = fs::remove_file(LOG_FILE);
-    println!(
+    say!(
         "{}",
         if running.is_some() {
             "the lab is down"

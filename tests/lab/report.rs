@@ -7,6 +7,15 @@ use anyhow::Result;
 
 use super::interrupt;
 
+/// Prints a line. A reader that has gone (`| head`) is no reason to stop half-way.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+pub(crate) use say;
+
 /// What has been claimed so far.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
@@ -18,7 +27,7 @@ impl Report {
     /// Records a claim and prints whether it holds.
     pub(crate) fn claim(&mut self, holds: bool, claim: impl Into<String>) {
         let claim = claim.into();
-        println!("  {} {claim}", if holds { "ok  " } else { "FAIL" });
+        say!("  {} {claim}", if holds { "ok  " } else { "FAIL" });
         if holds {
             self.passed += 1;
         } else {
@@ -40,13 +49,13 @@ impl Report {
 /// Does a piece of work that takes a while, saying what and how long.
 pub(crate) fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     interrupt::check()?;
-    print!("  {what} ... ");
-    let _ = std::io::stdout().flush();
+    let mut out = std::io::stdout();
+    let _ = write!(out, "  {what} ... ").and_then(|()| out.flush());
     let start = Instant::now();
     let done = work();
     match &done {
-        Ok(_) => println!("{:.1} s", start.elapsed().as_secs_f64()),
-        Err(_) => println!("failed"),
+        Ok(_) => say!("{:.1} s", start.elapsed().as_secs_f64()),
+        Err(_) => say!("failed"),
     }
     interrupt::check()?;
     done
@@ -54,13 +63,13 @@ pub(crate) fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T>
 
 /// A heading.
 pub(crate) fn heading(title: &str) {
-    println!("\n{title}\n{}", "-".repeat(title.chars().count()));
+    say!("\n{title}\n{}", "-".repeat(title.chars().count()));
 }
 
 /// Text of another program, indented.
 pub(crate) fn quote(text: &str) {
     for line in text.trim_end().lines() {
-        println!("  {line}");
+        say!("{}", format!("  {line}").trim_end());
     }
 }
 
@@ -79,6 +88,6 @@ pub(crate) fn table<const N: usize>(titles: [&str; N], rows: &[[String; N]]) {
             .iter()
             .zip(widths)
             .map(|(cell, width)| format!("{cell:width$}"));
-        println!("  {}", padded.collect::<Vec<_>>().join("  ").trim_end());
+        say!("  {}", padded.collect::<Vec<_>>().join("  ").trim_end());
     }
 }

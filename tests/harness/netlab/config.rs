@@ -81,6 +81,8 @@ pub struct Rule {
     pub backend_port: u16,
     /// `distribution`
     pub distribution: &'static str,
+    /// `idle_timeout`
+    pub idle_timeout: Option<&'static str>,
 }
 
 impl Rule {
@@ -94,6 +96,7 @@ impl Rule {
             pool: "web",
             backend_port,
             distribution: "5-tuple",
+            idle_timeout: None,
         }
     }
 }
@@ -204,12 +207,16 @@ impl fmt::Display for Rule {
             pool,
             backend_port,
             distribution,
+            idle_timeout,
         } = self;
         writeln!(out, "\n[[rule]]\nname = {name:?}\nfrontend = {frontend:?}")?;
         writeln!(out, "protocol = {protocol:?}\nport = {port}")?;
         writeln!(out, "pool = {pool:?}\nbackend_port = {backend_port}")?;
         if *distribution != "5-tuple" {
             writeln!(out, "distribution = {distribution:?}")?;
+        }
+        if let Some(timeout) = idle_timeout {
+            writeln!(out, "idle_timeout = {timeout:?}")?;
         }
         Ok(())
     }
