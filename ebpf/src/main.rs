@@ -7,6 +7,7 @@
 
 mod frame;
 mod kernel;
+mod log;
 mod maps;
 mod tables;
 
@@ -25,13 +26,19 @@ use crate::tables::KernelTables;
 /// Balances and translates every frame of an attached interface.
 #[xdp(frags)]
 pub fn forebay(ctx: XdpContext) -> u32 {
-    match process(&XdpFrame::new(&ctx), &KernelTables::new(&ctx)).exit {
+    let verdict = process(&XdpFrame::new(&ctx), &KernelTables::new(&ctx));
+    match verdict.exit {
         Exit::Pass => xdp_action::XDP_PASS,
         Exit::Transmit => xdp_action::XDP_TX,
         Exit::Redirect(slot) => maps::TX_PORTS
             .redirect(slot, 0)
             .unwrap_or(xdp_action::XDP_DROP),
-        Exit::Drop => xdp_action::XDP_DROP,
+        Exit::Drop => {
+            if log::is_worth_a_line(verdict.reason) {
+                log::refused(&ctx, verdict.reason);
+            }
+            xdp_action::XDP_DROP
+        }
     }
 }
 

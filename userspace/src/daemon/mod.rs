@@ -120,7 +120,11 @@ impl Daemon {
                 }
                 Some(census) = sources.counts.recv() => self.counted(census),
                 Some(change) = sources.watch.next() => self.host_changed(change).await,
-                _ = clock_check.tick() => self.check_clock(),
+                _ = clock_check.tick() => {
+                    self.check_clock();
+                    // Notices may be lost when there are too many of them.
+                    self.host_changed(HostChange { interfaces: true, hops: false }).await;
+                }
                 _ = sources.hangup.recv() => {
                     match self.reload().await {
                         Ok(report) if report.valid => {}

@@ -3,6 +3,7 @@
 mod attach;
 mod counters;
 mod flows;
+mod log;
 mod object;
 mod pins;
 mod sys;
@@ -87,6 +88,7 @@ impl Dataplane {
         let clocks_program = program_descriptor(&mut object, names::CLOCKS_PROGRAM)?;
         let tables = tables::Tables::take(&mut object)?;
         let counters = counters::Counters::take(&mut object)?;
+        log::follow(&mut object)?;
         let adopted = if is_adopted {
             tables.read()?
         } else {

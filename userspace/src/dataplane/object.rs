@@ -6,6 +6,7 @@ use aya::programs::Xdp;
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use forebay_common::abi::names;
 
+use super::log;
 use super::pins::Pins;
 
 /// The eBPF object, as built with this binary.
@@ -53,6 +54,7 @@ pub(super) fn load(pins: &Pins, entries: u32) -> Result<Ebpf> {
     for name in PINNED.into_iter().chain([PINNED_COUNTERS]) {
         loader.map_pin_path(name, maps.join(name));
     }
+    log::set_level(&mut loader);
     let mut object = loader.load(OBJECT).map_err(explain)?;
     let programs = [names::PROGRAM, names::CLOCKS_PROGRAM]
         .into_iter()

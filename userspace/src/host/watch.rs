@@ -9,9 +9,13 @@ use netlink_packet_route::RouteNetlinkMessage;
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::sys::SocketAddr;
+use tokio::time::Instant;
 
 /// Changes come in bursts; they are taken together.
 const QUIET: Duration = Duration::from_millis(20);
+
+/// A burst without end is taken in parts.
+const LONGEST: Duration = Duration::from_millis(200);
 
 /// What has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,6 +29,8 @@ pub struct HostChange {
 /// A subscription to the kernel's notices.
 pub struct Watch {
     notices: UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>,
+    /// Seen and not reported yet: whoever waits may give up in the middle of a burst.
+    pending: HostChange,
 }
 
 impl Watch {
@@ -43,24 +49,36 @@ impl Watch {
         let (connection, _, notices) =
             rtnetlink::new_multicast_connection(&groups).context("watch netlink")?;
         tokio::spawn(connection);
-        Ok(Self { notices })
+        Ok(Self {
+            notices,
+            pending: HostChange::default(),
+        })
     }
 
     /// Waits for the next change, and for the burst that it belongs to. `None` when the subscription
     /// has ended.
     pub async fn next(&mut self) -> Option<HostChange> {
         loop {
-            let (first, _) = self.notices.next().await?;
-            let mut change = classify(&first);
-            while let Ok(Some((more, _))) = tokio::time::timeout(QUIET, self.notices.next()).await {
-                let more = classify(&more);
-                change.interfaces |= more.interfaces;
-                change.hops |= more.hops;
+            if self.pending == HostChange::default() {
+                let (first, _) = self.notices.next().await?;
+                self.note(&first);
             }
-            if change != HostChange::default() {
-                return Some(change);
+            let end = Instant::now() + LONGEST;
+            while let Ok(Some((more, _))) =
+                tokio::time::timeout_at(end.min(Instant::now() + QUIET), self.notices.next()).await
+            {
+                self.note(&more);
+            }
+            if self.pending != HostChange::default() {
+                return Some(std::mem::take(&mut self.pending));
             }
         }
+    }
+
+    fn note(&mut self, notice: &NetlinkMessage<RouteNetlinkMessage>) {
+        let change = classify(notice);
+        self.pending.interfaces |= change.interfaces;
+        self.pending.hops |= change.hops;
     }
 }
 
