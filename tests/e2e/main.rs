@@ -17,6 +17,7 @@ mod hash_seed;
 mod interfaces;
 mod iperf;
 mod lab_itself;
+mod log;
 mod neighbors;
 mod not_ours;
 mod reload;

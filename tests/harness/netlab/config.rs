@@ -21,6 +21,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// `api.socket`
     pub socket: PathBuf,
+    /// `log.level`
+    pub log_level: &'static str,
     /// `[timeouts]`
     pub timeouts: Vec<(&'static str, &'static str)>,
     /// `[[frontend]]`
@@ -117,6 +119,7 @@ impl Config {
             bpf_fs: folder.join("bpf/forebay"),
             state_dir: folder.join("state"),
             socket: folder.join("forebay.sock"),
+            log_level: "info",
             timeouts: Vec::new(),
             frontends: vec![Frontend {
                 name: "web",
@@ -167,6 +170,7 @@ impl fmt::Display for Config {
             writeln!(out)?;
         }
         writeln!(out, "[api]\nsocket = {:?}", self.socket)?;
+        writeln!(out, "\n[log]\nlevel = {:?}", self.log_level)?;
         for Frontend { name, ipv4, ipv6 } in &self.frontends {
             writeln!(
                 out,
