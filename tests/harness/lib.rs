@@ -1,6 +1,7 @@
 //! Test harness.
 
 pub mod case;
+pub mod chance;
 pub mod engine;
 pub mod frame;
 pub mod netlab;

@@ -74,6 +74,14 @@ impl Live {
         self.namespace.enter()
     }
 
+    /// The entries that the flow tables have under some keys.
+    pub fn look_up(&self, keys: &Keys) -> Flows {
+        Flows {
+            v4: self.maps.v4.look_up(&keys.v4).expect("flows can be read"),
+            v6: self.maps.v6.look_up(&keys.v6).expect("flows can be read"),
+        }
+    }
+
     /// The clocks of the kernel as its programs read them: jiffies, and nanoseconds since boot.
     pub fn clocks(&mut self) -> [u64; 2] {
         self.run_bare(names::CLOCKS_PROGRAM);

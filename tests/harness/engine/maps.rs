@@ -155,6 +155,22 @@ impl<A: Side + Words> FamilyMaps<A> {
             .collect()
     }
 
+    /// The flow entries under some keys, as far as they are there.
+    pub(super) fn look_up(
+        &self,
+        keys: &[FlowKey<A>],
+    ) -> Result<BTreeMap<FlowKey<A>, Flow<A>>, MapError> {
+        let mut found = BTreeMap::new();
+        for key in keys {
+            match self.flows.get(&Raw(*key), 0) {
+                Ok(Raw(flow)) => found.insert(*key, flow),
+                Err(MapError::KeyNotFound) => None,
+                Err(error) => return Err(error),
+            };
+        }
+        Ok(found)
+    }
+
     /// Replaces all flow entries.
     fn refill(&mut self, flows: &BTreeMap<FlowKey<A>, Flow<A>>) -> Result<(), MapError> {
         let keys: Vec<_> = self.flows.keys().collect::<Result<_, _>>()?;

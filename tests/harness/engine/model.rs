@@ -1,6 +1,7 @@
 //! The pure pipeline over tables in memory, in the planned network.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use forebay_common::abi::{Backend, Interface, Owner, Rule, RuleCounters, RuleKey, Settings};
 use forebay_common::flow::{Direction, Flow, FlowKey, FlowRef};
@@ -20,6 +21,8 @@ use crate::world::{CAPACITY, FamilyWorld, Flows, World, WorldSide};
 #[derive(Default)]
 pub struct Model {
     tables: Planned,
+    /// What the rings in the tables were made from.
+    rings: BTreeMap<u32, Arc<[u32]>>,
 }
 
 /// Tables in memory whose routes are those of the planned network.
@@ -56,10 +59,12 @@ impl Model {
         let mut rings = std::mem::take(&mut self.tables.0.rings);
         rings.retain(|id, _| world.rings.contains_key(id));
         for (id, ring) in &world.rings {
-            if rings.get(id).is_none_or(|old| old[..] != ring[..]) {
+            let same = self.rings.get(id).is_some_and(|old| Arc::ptr_eq(old, ring));
+            if !same {
                 rings.insert(*id, ring.to_vec());
             }
         }
+        self.rings.clone_from(&world.rings);
         let mut tables = ModelTables::default();
         tables.v4 = family(&world.v4, flows.v4);
         tables.v6 = family(&world.v6, flows.v6);
@@ -225,8 +230,7 @@ impl<A: Side> Tables<A> for Planned {
     }
 
     fn route(&self, key: &FlowKey<A>, length: u32, ingress: u32) -> Route {
-        fib::route(key.destination, length, ingress, |ifindex| {
-            self.interface_slot(ifindex)
-        })
+        let slot_of = |ifindex| self.interface_slot(ifindex);
+        fib::route(key.source, key.destination, length, ingress, slot_of)
     }
 }

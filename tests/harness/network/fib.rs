@@ -20,14 +20,18 @@ enum Entry {
     Nowhere,
 }
 
-/// The answer for a packet of `length` bytes to `destination` that came in on `ingress`. `slot_of`
+/// The answer for a packet of `length` bytes with these addresses that came in on `ingress`. `slot_of`
 /// tells the slot of an interface.
 pub fn route<A: Side>(
+    source: A,
     destination: A,
     length: u32,
     ingress: u32,
     slot_of: impl Fn(u32) -> Option<u32>,
 ) -> Route {
+    if is_never_forwarded(source) || is_never_forwarded(destination) {
+        return Route::Local;
+    }
     let Some(ingress) = LINKS.iter().find(|link| link.ifindex == ingress) else {
         return Route::Kernel;
     };
@@ -99,25 +103,25 @@ fn mac_of<A: Side>(destination: A) -> Option<MacAddress> {
         .map(|neighbor| neighbor.mac)
 }
 
-/// Own addresses, loopback, and what the kernel puts beside them: broadcast addresses of the
-/// networks, anycast addresses of a router, multicast.
+/// Addresses from and to which the kernel forwards no IPv6 packet, whatever its routes.
+fn is_never_forwarded<A: Side>(address: A) -> bool {
+    let within = |prefix: [u16; 8], length| address.is_in(Host::new([0; 4], prefix).raw(), length);
+    A::VERSION == IpVersion::V6
+        && (within([0xff00, 0, 0, 0, 0, 0, 0, 0], 8)
+            || within([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10)
+            || within([0, 0, 0, 0, 0, 0, 0, 1], 128))
+}
+
+/// Own addresses, IPv4 loopback, and what the kernel puts beside them: broadcast addresses of the
+/// networks, anycast addresses of a router.
 fn is_local<A: Side>(destination: A) -> bool {
-    let within = |host: Host, lengths: [u32; 2]| destination.is_in(host.raw(), bits::<A>(lengths));
-    let loopback = within(
-        Host::new([127, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0, 1]),
-        [8, 128],
-    );
-    let multicast = A::VERSION == IpVersion::V6
-        && within(
-            Host::new([0, 0, 0, 0], [0xff00, 0, 0, 0, 0, 0, 0, 0]),
-            [32, 8],
-        );
+    let loopback = Host::new([127, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0, 1]);
     let of_a_link = LINKS.iter().any(|link| {
         let [a, b, c, _] = link.address.v4.octets();
         let mut segments = link.address.v6.segments();
         segments[7] = 0;
-        destination == link.address.raw()
-            || destination == Host::new([a, b, c, 255], segments).raw()
+        let beside = Host::new([a, b, c, 255], segments);
+        destination == link.address.raw() || destination == beside.raw()
     });
-    loopback || multicast || of_a_link
+    destination.is_in(loopback.raw(), bits::<A>([8, 128])) || of_a_link
 }

@@ -1,0 +1,286 @@
+//! Random frames from few words, so that they meet: flows are hit, answered, closed and reopened,
+//! tuples collide.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use forebay_common::flow::{Flow, FlowKey};
+use forebay_tests::chance::Chance;
+use forebay_tests::frame::{
+    ACK, ArpMessage, Checksum, FIN, Fragment, Frame, NeighborMessage, PSH, RST, SERVICE_TAG, SYN,
+    TAG, TCP, UDP,
+};
+use forebay_tests::network::plan::{
+    APART, CLIENT, CLIENT_2, DEAF, FRONTEND, FRONTEND_2, INSTANCES, LINKS, LOCAL_CLIENT, Link,
+    NORTH, ONE_ARM_CLIENT, SILENT_CLIENT, SOUTH,
+};
+use forebay_tests::network::{Host, IpVersion, Side};
+use forebay_tests::world::{BACKENDS, Flows};
+
+use crate::garbage;
+
+/// Where frames come from.
+#[derive(Default)]
+pub(crate) struct Grammar {
+    last: Option<Frame>,
+}
+
+const FLAGS: [u8; 12] = [
+    SYN,
+    SYN,
+    SYN,
+    ACK,
+    ACK,
+    ACK | PSH,
+    SYN | ACK,
+    FIN | ACK,
+    FIN | ACK,
+    RST,
+    RST | ACK,
+    0,
+];
+const PORTS: [u16; 7] = [80, 80, 53, 443, 1443, 2443, 81];
+
+impl Grammar {
+    /// The next frame and the interface it comes in on. `flows` are those there are.
+    pub(crate) fn next(
+        &mut self,
+        chance: &mut Chance,
+        flows: &Flows,
+        now: u64,
+    ) -> (Vec<u8>, &'static Link) {
+        let mut frame = match chance.below(20) {
+            0..7 => request(chance),
+            7..14 => of_a_flow(chance, flows, now).unwrap_or_else(|| request(chance)),
+            14 => from_instance(chance),
+            15 => between_any(chance),
+            16 => {
+                return (
+                    neighbor(chance),
+                    *chance.pick(&[&NORTH, &NORTH, &SOUTH, &APART]),
+                );
+            }
+            17 => match self.last.take() {
+                Some(last) => last,
+                None => request(chance),
+            },
+            18 => return (garbage::bytes(chance), *chance.pick(&LINKS)),
+            _ => request(chance).turned(),
+        };
+        decorate(&mut frame, chance);
+        let ingress = frame.ingress;
+        let mut bytes = frame.build();
+        self.last = Some(frame);
+        if chance.one_in(6) {
+            garbage::damage(&mut bytes, chance);
+        }
+        (bytes, ingress)
+    }
+}
+
+fn link(chance: &mut Chance, links: &[&'static Link]) -> &'static Link {
+    let chosen: &&'static Link = chance.pick(links);
+    chosen
+}
+
+fn anybody(chance: &mut Chance) -> Host {
+    let hosts = [
+        CLIENT,
+        CLIENT_2,
+        LOCAL_CLIENT.host,
+        ONE_ARM_CLIENT.host,
+        SILENT_CLIENT,
+        FRONTEND,
+        FRONTEND_2,
+        NORTH.address,
+        SOUTH.address,
+        chance.pick(&BACKENDS).1,
+        Host::new([224, 0, 0, 5], [0xff02, 0, 0, 0, 0, 0, 0, 5]),
+        Host::new([255; 4], [0xff0e, 0, 0, 0, 0, 0, 0, 1]),
+        Host::new([169, 254, 1, 1], [0xfe80, 0, 0, 0, 0, 0, 0, 1]),
+        Host::new([0; 4], [0; 8]),
+        Host::new([127, 0, 0, 1], [0, 0, 0, 0, 0, 0, 0, 1]),
+        Host {
+            v4: (chance.bits() as u32).into(),
+            v6: (u128::from(chance.bits()) << 64 | u128::from(chance.bits())).into(),
+        },
+    ];
+    *chance.pick(&hosts)
+}
+
+/// A packet of a client to a frontend.
+fn request(chance: &mut Chance) -> Frame {
+    let version = *chance.pick(&IpVersion::BOTH);
+    let link = *chance.pick(&[&NORTH, &NORTH, &NORTH, &NORTH, &SOUTH, &DEAF]);
+    let clients = [
+        CLIENT,
+        CLIENT,
+        CLIENT_2,
+        LOCAL_CLIENT.host,
+        ONE_ARM_CLIENT.host,
+    ];
+    let source = if chance.one_in(12) {
+        anybody(chance)
+    } else {
+        *chance.pick(&clients)
+    };
+    let port = *chance.pick(&PORTS);
+    let usual = if port == 53 { UDP } else { TCP };
+    Frame {
+        protocol: if chance.one_in(5) { UDP } else { usual },
+        flags: *chance.pick(&FLAGS),
+        sequence: chance.bits() as u32,
+        acknowledgement: chance.bits() as u32,
+        ..Frame::of(version)
+            .from_link(link)
+            .coming_from(source, 40_000 + chance.below(4) as u16)
+            .towards(*chance.pick(&[FRONTEND, FRONTEND, FRONTEND_2]), port)
+    }
+}
+
+/// A packet of a flow that is there.
+fn of_a_flow(chance: &mut Chance, flows: &Flows, now: u64) -> Option<Frame> {
+    if chance.one_in(2) {
+        entry(&flows.v4, chance, now)
+    } else {
+        entry(&flows.v6, chance, now)
+    }
+}
+
+fn entry<A: Side>(
+    table: &std::collections::BTreeMap<FlowKey<A>, Flow<A>>,
+    chance: &mut Chance,
+    now: u64,
+) -> Option<Frame> {
+    if table.is_empty() {
+        return None;
+    }
+    // Lately used flows more often: the others are but filling.
+    let mut chosen = table
+        .iter()
+        .nth(chance.below(table.len() as u64) as usize)?;
+    for _ in 0..3 {
+        let other = table
+            .iter()
+            .nth(chance.below(table.len() as u64) as usize)?;
+        if now.saturating_sub(other.1.last_seen) < now.saturating_sub(chosen.1.last_seen) {
+            chosen = other;
+        }
+    }
+    let (key, flow) = chosen;
+    // What the receiver of this packet has acknowledged, for RSTs about the window.
+    let acknowledged = table
+        .get(&flow.reply_key(key.protocol))
+        .map_or(0, |other| u32::from_be(other.last_ack));
+    let ahead = *chance.pick(&[0, 1, 1_000, 1 << 22, (1 << 22) + 1, u32::MAX, 1 << 31]);
+    let frame = Frame {
+        protocol: key.protocol as u8,
+        flags: *chance.pick(&FLAGS),
+        sequence: acknowledged.wrapping_add(ahead),
+        acknowledgement: *chance.pick(&[1_000, 0xffff_ff00, 0x7fff_ffff]),
+        ..Frame::of(A::VERSION)
+            .from_link(link(chance, &[&NORTH, &SOUTH]))
+            .coming_from(host_of(key.source), key.source_port())
+            .towards(host_of(key.destination), key.destination_port())
+    };
+    Some(frame)
+}
+
+/// A host with this address, and any of the other family.
+fn host_of<A: Side>(address: A) -> Host {
+    match address.into() {
+        IpAddr::V4(v4) => Host { v4, ..CLIENT },
+        IpAddr::V6(v6) => Host { v6, ..CLIENT },
+    }
+}
+
+fn from_instance(chance: &mut Chance) -> Frame {
+    let source = chance.pick(&BACKENDS).1;
+    let destination = anybody(chance);
+    Frame {
+        protocol: *chance.pick(&[TCP, UDP, 1, 58, 50]),
+        flags: *chance.pick(&FLAGS),
+        ..Frame::of(*chance.pick(&IpVersion::BOTH))
+            .from_link(link(chance, &LINKS))
+            .coming_from(source, *chance.pick(&[8_080, 5_353, 443]))
+            .towards(destination, 40_000 + chance.below(4) as u16)
+    }
+}
+
+fn between_any(chance: &mut Chance) -> Frame {
+    let (source, destination) = (anybody(chance), anybody(chance));
+    Frame {
+        protocol: *chance.pick(&[TCP, UDP, 1, 58, 47, 132]),
+        ..Frame::of(*chance.pick(&IpVersion::BOTH))
+            .from_link(link(chance, &LINKS))
+            .coming_from(source, *chance.pick(&PORTS))
+            .towards(destination, *chance.pick(&PORTS))
+    }
+}
+
+fn neighbor(chance: &mut Chance) -> Vec<u8> {
+    let asker = chance.pick(&[LOCAL_CLIENT, ONE_ARM_CLIENT, INSTANCES[0]]);
+    let target = anybody(chance);
+    let tags = tags(chance);
+    let target = if chance.one_in(2) { FRONTEND } else { target };
+    let mut bytes = if chance.one_in(2) {
+        ArpMessage {
+            tags,
+            operation: *chance.pick(&[1, 1, 1, 1, 2]),
+            ..ArpMessage::request((asker.mac, asker.host.v4), target.v4)
+        }
+        .build()
+    } else {
+        let source = *chance.pick(&[asker.host.v6, asker.host.v6, Ipv6Addr::UNSPECIFIED]);
+        let message = NeighborMessage::solicitation((asker.mac, source), target.v6);
+        let group = message.addresses[1];
+        NeighborMessage {
+            tags,
+            hops: *chance.pick(&[255, 255, 255, 255, 64]),
+            addresses: [source, *chance.pick(&[group, group, target.v6, CLIENT.v6])],
+            ..message
+        }
+        .build()
+    };
+    if chance.one_in(6) {
+        garbage::damage(&mut bytes, chance);
+    }
+    bytes
+}
+
+fn tags(chance: &mut Chance) -> Vec<(u16, u16)> {
+    match chance.below(12) {
+        0 => vec![(TAG, 42)],
+        1 => vec![(SERVICE_TAG, 7), (TAG, 42)],
+        _ => Vec::new(),
+    }
+}
+
+/// What a packet may have besides.
+fn decorate(frame: &mut Frame, chance: &mut Chance) {
+    frame.tags = tags(chance);
+    if chance.one_in(8) {
+        frame.hops = *chance.pick(&[255, 2, 2, 1, 0]);
+    }
+    let length = *chance.pick(&[
+        0, 0, 1, 32, 500, 1_200, 1_232, 1_240, 1_260, 1_440, 1_460, 1_600,
+    ]);
+    frame.payload = (0..length).map(|_| chance.bits() as u8).collect();
+    if chance.one_in(15) {
+        frame.checksum = Checksum::Value(*chance.pick(&[0, 0, 0xffff, 1]));
+    }
+    if chance.one_in(15) {
+        frame.option_words = chance.within(1, 10) as u8;
+    }
+    if chance.one_in(40) {
+        frame.extensions = vec![*chance.pick(&[0, 43, 51, 60])];
+    }
+    if chance.one_in(40) {
+        frame.fragment = Some(Fragment {
+            offset: *chance.pick(&[0, 1, 185]),
+            more: chance.one_in(2),
+        });
+    }
+    if chance.one_in(40) {
+        frame.faults.padding = chance.within(1, 40) as usize;
+    }
+}

@@ -1,0 +1,231 @@
+//! Random tables, and random changes of them.
+
+use std::sync::{Arc, LazyLock};
+
+use forebay_common::abi::{Rule, Settings};
+use forebay_common::flow::{Seen, Timeouts, marks};
+use forebay_tests::chance::Chance;
+use forebay_tests::frame::{TCP, UDP};
+use forebay_tests::network::IpVersion;
+use forebay_tests::network::plan::{
+    CLIENT, CLIENT_2, FRONTEND, FRONTEND_2, INSTANCES, LOCAL_CLIENT, ONE_ARM_CLIENT,
+};
+use forebay_tests::world::{BACKENDS, CAPACITY, Half, Pair, World, ring_of, weighted_ring};
+
+/// A few rings, under the ids from 1 on. Filling one in the kernel takes longer than a sequence, and
+/// putting one in its place waits for all CPUs, so most sequences change which rule has which.
+static RINGS: LazyLock<Vec<Arc<[u32]>>> = LazyLock::new(|| {
+    let mut rings: Vec<_> = BACKENDS.iter().map(|(id, _)| ring_of(*id)).collect();
+    rings.extend([
+        weighted_ring(&[(1, 1), (2, 1), (3, 1), (4, 1)]),
+        weighted_ring(&[(1, 1), (2, 1)]),
+        weighted_ring(&[(1, 1), (2, 3), (12, 2)]),
+        weighted_ring(&[(1, 1), (0, 1), (3, 1)]),
+        weighted_ring(&[(1, 2), (11, 1), (14, 1), (15, 1), (18, 1), (60_000, 1)]),
+        weighted_ring(&[]),
+    ]);
+    rings
+});
+
+/// The ring over the first four instances.
+const GOOD_RING: u32 = BACKENDS.len() as u32 + 1;
+
+fn any_ring(chance: &mut Chance) -> u32 {
+    chance.within(1, RINGS.len() as u64) as u32
+}
+
+/// Tables to begin a sequence with.
+pub(crate) fn scene(chance: &mut Chance) -> World {
+    if chance.one_in(60) {
+        return World::unconfigured();
+    }
+    let mut world = World::default();
+    let settings = world.settings_mut();
+    // Short, so that a sequence sees flows end.
+    settings.timeouts = Timeouts {
+        tcp_half_open: chance.within(1, 150) as u32,
+        tcp_fin: chance.within(1, 100) as u32,
+        tcp_rst: chance.within(1, 60) as u32,
+        udp_unreplied: chance.within(1, 150) as u32,
+        icmp_idle: 60,
+    };
+    settings.grace = *chance.pick(&[0, 1, 10]);
+    settings.hop_lifetime = *chance.pick(&[0, 10, 1_000]);
+    let idle = *chance.pick(&[3, 100, 2_000]);
+    world.each_rule(|rule| rule.idle_timeout = idle);
+    world.rings = (1..).zip(RINGS.iter().map(Arc::clone)).collect();
+    // Often good members, so that most packets get through.
+    let good = GOOD_RING * u32::from(chance.one_in(2));
+    let keys: Vec<_> = world.rules.keys().copied().collect();
+    for key in keys {
+        let ring = any_ring(chance);
+        if let Some(rule) = world.rules.get_mut(&key) {
+            rule.ring = if good == 0 { ring } else { good };
+        }
+    }
+    for _ in 0..chance.below(4) {
+        disturb(&mut world, chance);
+    }
+    for _ in 0..chance.below(12) {
+        let pair = flow(chance, world.now());
+        world.add(&pair);
+        if chance.one_in(6) {
+            halve(&mut world, chance);
+        }
+    }
+    if chance.one_in(5) {
+        crowd(&mut world, chance);
+    }
+    world
+}
+
+/// Changes something; says what.
+pub(crate) fn disturb(world: &mut World, chance: &mut Chance) -> String {
+    if world.settings.is_none() {
+        return String::new();
+    }
+    let now = world.now();
+    let what = chance.below(11);
+    match what {
+        0 if chance.one_in(8) => {
+            let id = any_ring(chance);
+            world.rings.insert(id, Arc::clone(chance.pick(&RINGS)));
+        }
+        0 | 1 => change_rule(world, chance),
+        2 => {
+            let ahead = chance.within(0, 3);
+            world.settings_mut().hops_valid_from = (now + ahead).wrapping_sub(1) as u32;
+        }
+        3 => world.settings_mut().flags ^= Settings::ALLOW_DIRECT,
+        4 => change_rule(world, chance),
+        5 => {
+            // Away, or back again with another MTU.
+            let good = World::default().interfaces;
+            let slot = chance.within(1, 4) as u32;
+            if world.interfaces.remove(&slot).is_none() || chance.one_in(2) {
+                let mut interface = good[&slot];
+                interface.mtu = *chance.pick(&[interface.mtu, interface.mtu, 600, 9_000]);
+                world.interfaces.insert(slot, interface);
+            }
+        }
+        6 => {
+            let id = chance.pick(&BACKENDS).0;
+            let gone = world.v4.backends.remove(&id).is_some();
+            world.v6.backends.remove(&id);
+            if !gone {
+                let good = World::default();
+                world.v4.backends = good.v4.backends;
+                world.v6.backends = good.v6.backends;
+            }
+        }
+        7 => {
+            let links = chance.bits();
+            let host = *chance.pick(&[FRONTEND, FRONTEND_2, INSTANCES[0].host]);
+            world.each_owner(host, |owner| owner.on_link = links);
+        }
+        8 => {
+            let roles = chance.below(4) as u32;
+            let host = *chance.pick(&[FRONTEND_2, CLIENT_2, LOCAL_CLIENT.host, INSTANCES[1].host]);
+            world.each_owner(host, |owner| owner.roles = roles);
+        }
+        9 => {
+            let length = chance.within(0, 32) as u32;
+            let network = (CLIENT.raw(), length);
+            if !world.v4.virtual_network.remove(&network) {
+                world.v4.virtual_network.insert(network);
+            }
+            let network = (CLIENT.raw(), length * 4);
+            if !world.v6.virtual_network.remove(&network) {
+                world.v6.virtual_network.insert(network);
+            }
+        }
+        _ => world.settings_mut().hash_key[0] = chance.bits(),
+    }
+    format!("change {what} ")
+}
+
+fn change_rule(world: &mut World, chance: &mut Chance) {
+    let keys: Vec<_> = world.rules.keys().copied().collect();
+    let Some(rule) = world.rules.get_mut(chance.pick(&keys)) else {
+        return;
+    };
+    match chance.below(5) {
+        0 if chance.one_in(4) => rule.ring = *chance.pick(&[0, 77, u32::MAX]),
+        0 => rule.ring = any_ring(chance),
+        1 => rule.distribution = chance.below(3) as u8,
+        2 => rule.idle_timeout = chance.within(1, 2_000) as u32,
+        3 => rule.flags ^= Rule::TCP_RESET,
+        _ => rule.port_offset = chance.bits() as u16,
+    }
+}
+
+/// A flow in any state.
+fn flow(chance: &mut Chance, now: u64) -> Pair {
+    let version = *chance.pick(&IpVersion::BOTH);
+    let base = if chance.one_in(2) {
+        Pair::tcp(version)
+    } else {
+        Pair::udp(version)
+    };
+    let ago = |chance: &mut Chance| now - chance.below(300);
+    let half = |half: Half, chance: &mut Chance| Half {
+        last_seen: ago(chance),
+        hop: match half.hop {
+            Some((way, _)) if chance.one_in(2) => Some((way, ago(chance))),
+            _ => None,
+        },
+        last_ack: *chance.pick(&[0, 5_000, 0xffff_fff0]),
+        ..half
+    };
+    let host = chance.pick(&BACKENDS).1;
+    Pair {
+        client: (
+            *chance.pick(&[CLIENT, CLIENT_2, ONE_ARM_CLIENT.host]),
+            40_000 + chance.below(4) as u16,
+        ),
+        frontend: (*chance.pick(&[FRONTEND, FRONTEND_2]), base.frontend.1),
+        backend: (host, base.backend.1),
+        idle_timeout: chance.within(1, 400) as u32,
+        seen_to: Seen(chance.bits() as u8 & 0x1f),
+        seen_from: Seen(chance.bits() as u8 & 0x1f),
+        marks: if chance.one_in(8) { marks::RETIRING } else { 0 },
+        to: half(base.to, chance),
+        from: half(base.from, chance),
+        ..base
+    }
+}
+
+/// Loses one direction of some flow, as a daemon that died in the middle would.
+fn halve(world: &mut World, chance: &mut Chance) {
+    let keys: Vec<_> = world.v4.flows.keys().copied().collect();
+    if !keys.is_empty() {
+        world.v4.flows.remove(chance.pick(&keys));
+    }
+    let keys: Vec<_> = world.v6.flows.keys().copied().collect();
+    if !keys.is_empty() {
+        world.v6.flows.remove(chance.pick(&keys));
+    }
+}
+
+/// Fills the tables but for a few entries.
+fn crowd(world: &mut World, chance: &mut Chance) {
+    let free = chance.below(12) as usize;
+    for version in IpVersion::BOTH {
+        let protocol = *chance.pick(&[TCP, UDP]);
+        for number in 0.. {
+            let used = match version {
+                IpVersion::V4 => world.v4.flows.len(),
+                IpVersion::V6 => world.v6.flows.len(),
+            };
+            if used + 2 + free > CAPACITY as usize {
+                break;
+            }
+            let base = Pair::tcp(version).last_used(world.now() - chance.below(50));
+            world.add(&Pair {
+                protocol,
+                client: (LOCAL_CLIENT.host, 20_000 + number),
+                ..base
+            });
+        }
+    }
+}
