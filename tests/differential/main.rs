@@ -8,10 +8,7 @@
 #[path = "../packet/cases/mod.rs"]
 mod cases;
 
-mod garbage;
-mod grammar;
 mod random;
-mod scenes;
 mod twins;
 
 use forebay_tests::engine::{Engine, Model, with_live};

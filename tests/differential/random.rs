@@ -8,10 +8,9 @@ use forebay_tests::chance::Chance;
 use forebay_tests::engine::{Live, Retire, with_live};
 use forebay_tests::frame::decode;
 use forebay_tests::network::plan::Link;
+use forebay_tests::random::{Grammar, disturb, scene};
 use forebay_tests::world::World;
 
-use crate::grammar::Grammar;
-use crate::scenes::{disturb, scene};
 use crate::twins::Twins;
 
 /// Frames in one sequence; the next begins with fresh tables.

@@ -6,4 +6,5 @@ pub mod engine;
 pub mod frame;
 pub mod netlab;
 pub mod network;
+pub mod random;
 pub mod world;

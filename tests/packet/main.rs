@@ -1,7 +1,7 @@
 //! The program in the kernel, frame by frame.
 //!
-//! Cases are data (`cases`); each starts from fresh tables and runs on the live program here, and
-//! against the model in the differential suite. Without root a test prints `skipped: why`.
+//! Cases are data (`cases`); each starts from fresh tables and runs in the model and on the live program.
+//! Without root the live half of a test prints `skipped: why`.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,6 +10,7 @@
 
 mod cases;
 mod clocks;
+mod invariants;
 mod object;
 mod sweep;
 mod tables;

@@ -2,28 +2,33 @@
 
 use std::collections::BTreeSet;
 
-use forebay_tests::engine::with_live;
+use forebay_tests::case::Case;
+use forebay_tests::engine::{Engine, Model, with_live};
 
 use crate::cases::TABLES;
 
-/// Runs the cases of a behaviour on the live program and reports all that fail.
+/// Runs the cases of a behaviour in the model and on the live program, and reports all that fail.
 fn check(behaviour: &str) {
     let (_, cases) = TABLES.iter().find(|table| table.0 == behaviour).unwrap();
-    with_live(|live| {
-        let cases = cases();
-        let failures: Vec<String> = cases
-            .iter()
-            .map(|case| case.failures(live))
-            .filter(|text| !text.is_empty())
-            .collect();
-        assert!(
-            failures.is_empty(),
-            "{} of {} cases fail\n{}",
-            failures.len(),
-            cases.len(),
-            failures.join("\n")
-        );
-    });
+    let cases = cases();
+    assert_all_pass(&cases, &mut Model::default());
+    with_live(|live| assert_all_pass(&cases, live));
+}
+
+fn assert_all_pass(cases: &[Case], engine: &mut dyn Engine) {
+    let failures: Vec<String> = cases
+        .iter()
+        .map(|case| case.failures(engine))
+        .filter(|text| !text.is_empty())
+        .collect();
+    assert!(
+        failures.is_empty(),
+        "{} of {} cases fail in {}\n{}",
+        failures.len(),
+        cases.len(),
+        engine.name(),
+        failures.join("\n")
+    );
 }
 
 macro_rules! behaviours {

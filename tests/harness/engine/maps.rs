@@ -11,8 +11,8 @@ use aya::maps::{
     Array, ArrayOfMaps, HashMap as HashTable, Map, MapData, MapError, PerCpuArray, PerCpuValues,
 };
 use forebay_common::abi::{
-    Backend, Interface, Owner, RETIRE_BATCH, RING_SIZE, RetireBatch, Rule, RuleCounters, RuleKey,
-    Settings, names,
+    Backend, Interface, MAX_RULES, Owner, RETIRE_BATCH, RING_SIZE, RetireBatch, Rule, RuleCounters,
+    RuleKey, Settings, names,
 };
 use forebay_common::balance::filter;
 use forebay_common::family::{V4, V6};
@@ -73,6 +73,8 @@ pub(super) struct Maps {
     pub(super) v6: FamilyMaps<V6>,
     /// Rings that were filled before, by content: filling one takes longer than a case.
     ring_maps: HashMap<Arc<[u32]>, Array<MapData, u32>>,
+    /// What stands under each ring id.
+    placed_rings: BTreeMap<u32, Arc<[u32]>>,
     filter_words: BTreeMap<u32, u64>,
     /// Rules of the world and of those before it: their counters may have moved.
     rule_ids: BTreeSet<u32>,
@@ -239,6 +241,7 @@ impl Maps {
             v4: FamilyMaps::take(ebpf, v4)?,
             v6: FamilyMaps::take(ebpf, v6)?,
             ring_maps: HashMap::new(),
+            placed_rings: BTreeMap::new(),
             filter_words: BTreeMap::new(),
             rule_ids: BTreeSet::new(),
             written: empty,
@@ -252,9 +255,9 @@ impl Maps {
     /// Writes a world: configuration, flows, counters at zero.
     pub(super) fn load(&mut self, world: &World) -> Result<()> {
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
-        for rule in std::mem::take(&mut self.rule_ids) {
+        for rule in std::mem::take(&mut self.rule_ids).range(..MAX_RULES) {
             let zero = PerCpuValues::try_from(vec![Raw(RuleCounters::default()); cpus])?;
-            self.rule_counters.set(rule, zero, 0)?;
+            self.rule_counters.set(*rule, zero, 0)?;
         }
         self.configure(world)?;
         self.v4.refill(&world.v4.flows)?;
@@ -281,7 +284,7 @@ impl Maps {
             |key, rule| rules.borrow_mut().insert(Raw(*key), Raw(*rule), 0),
             |key| rules.borrow_mut().remove(&Raw(*key)),
         )?;
-        self.set_rings(&old.rings, &world.rings)?;
+        self.set_rings(world)?;
         self.set_interfaces(&old.interfaces, &world.interfaces)?;
         self.v4.configure(&old.v4, &world.v4)?;
         self.v6.configure(&old.v6, &world.v6)?;
@@ -302,21 +305,19 @@ impl Maps {
         Ok(())
     }
 
-    fn set_rings(
-        &mut self,
-        old: &BTreeMap<u32, Arc<[u32]>>,
-        new: &BTreeMap<u32, Arc<[u32]>>,
-    ) -> Result<()> {
-        let nobody: Arc<[u32]> = vec![0; RING_SIZE as usize].into();
-        for id in old.keys().filter(|id| !new.contains_key(id)) {
-            self.set_ring(*id, &nobody)?;
-        }
-        for (id, ring) in new {
-            let same = old
-                .get(id)
-                .is_some_and(|old| Arc::ptr_eq(old, ring) || old == ring);
-            if !same {
+    /// Puts the rings of a world in their places, and nobody where a rule asks for a ring that the
+    /// world has not. Other places keep what they have: every change waits for all CPUs.
+    fn set_rings(&mut self, world: &World) -> Result<()> {
+        for (id, ring) in &world.rings {
+            let placed = self.placed_rings.get(id);
+            if placed.is_none_or(|placed| !Arc::ptr_eq(placed, ring)) {
                 self.set_ring(*id, ring)?;
+            }
+        }
+        for rule in world.rules.values() {
+            let is_left_over = self.placed_rings.contains_key(&rule.ring);
+            if is_left_over && !world.rings.contains_key(&rule.ring) {
+                self.set_ring(rule.ring, &vec![0; RING_SIZE as usize].into())?;
             }
         }
         Ok(())
@@ -331,6 +332,7 @@ impl Maps {
             self.ring_maps.insert(Arc::clone(ring), map);
         }
         self.rings.set(id, &self.ring_maps[ring], 0)?;
+        self.placed_rings.insert(id, Arc::clone(ring));
         Ok(())
     }
 
@@ -397,7 +399,7 @@ impl Maps {
     /// Counters of the rules of the world, over all CPUs.
     pub(super) fn rule_counters(&self) -> Result<BTreeMap<u32, RuleCounters>, MapError> {
         let mut totals = BTreeMap::new();
-        for rule in &self.rule_ids {
+        for rule in self.rule_ids.range(..MAX_RULES) {
             let values = self.rule_counters.get(rule, 0)?;
             let mut total = RuleCounters::default();
             for Raw(counters) in values.iter() {

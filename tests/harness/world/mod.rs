@@ -174,8 +174,16 @@ pub fn weighted_ring(members: &[(u32, u16)]) -> Arc<[u32]> {
     build_ring(&members).into()
 }
 
-static DEFAULT_RINGS: LazyLock<[Arc<[u32]>; 2]> =
-    LazyLock::new(|| [ring_of(1), weighted_ring(&[(1, 1), (2, 1), (3, 1)])]);
+/// Above this, ring ids are those of the only backend in the ring.
+const RINGS_OF_ONE: u32 = 100;
+
+static DEFAULT_RINGS: LazyLock<BTreeMap<u32, Arc<[u32]>>> = LazyLock::new(|| {
+    let of_one = BACKENDS.map(|(id, _)| (RINGS_OF_ONE + id, ring_of(id)));
+    let mut rings = BTreeMap::from(of_one);
+    rings.insert(RING_ONE, Arc::clone(&rings[&(RINGS_OF_ONE + 1)]));
+    rings.insert(RING_THREE, weighted_ring(&[(1, 1), (2, 1), (3, 1)]));
+    rings
+});
 
 impl Default for World {
     fn default() -> Self {
@@ -183,8 +191,7 @@ impl Default for World {
             settings: Some(default_settings()),
             ..Self::unconfigured()
         };
-        let [one, three] = DEFAULT_RINGS.clone();
-        world.rings = BTreeMap::from([(RING_ONE, one), (RING_THREE, three)]);
+        world.rings.clone_from(&DEFAULT_RINGS);
         world.fill::<V4>();
         world.fill::<V6>();
         world
@@ -317,9 +324,9 @@ impl World {
 
     /// Lets every rule send to one backend only.
     pub fn only_backend(&mut self, backend: u32) {
-        for ring in self.rings.values_mut() {
-            *ring = ring_of(backend);
-        }
+        let id = RINGS_OF_ONE + backend;
+        self.rings.entry(id).or_insert_with(|| ring_of(backend));
+        self.each_rule(|rule| rule.ring = id);
     }
 
     /// Changes every rule.

@@ -64,7 +64,7 @@ fn without_members(version: IpVersion) -> Vec<Case> {
             world.rings.insert(RING_ONE, nobody.into());
         }),
         ("a ring of members that are not there", |world| {
-            world.only_backend(60_000);
+            world.only_backend(77);
         }),
     ];
     changes

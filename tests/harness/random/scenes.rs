@@ -2,17 +2,17 @@
 
 use std::sync::{Arc, LazyLock};
 
-use forebay_common::abi::{Rule, Settings};
-use forebay_common::flow::{Seen, Timeouts, marks};
-use forebay_tests::chance::Chance;
-use forebay_tests::frame::{TCP, UDP};
-use forebay_tests::network::IpVersion;
-use forebay_tests::network::plan::{
+use crate::chance::Chance;
+use crate::frame::{TCP, UDP};
+use crate::network::IpVersion;
+use crate::network::plan::{
     CLIENT, CLIENT_2, FRONTEND, FRONTEND_2, INSTANCES, LOCAL_CLIENT, ONE_ARM_CLIENT,
 };
-use forebay_tests::world::{BACKENDS, CAPACITY, Half, Pair, World, ring_of, weighted_ring};
+use crate::world::{BACKENDS, CAPACITY, Half, Pair, World, ring_of, weighted_ring};
+use forebay_common::abi::{Rule, Settings};
+use forebay_common::flow::{Seen, Timeouts, marks};
 
-/// A few rings, under the ids from 1 on. Filling one in the kernel takes longer than a sequence, and
+/// A few rings, under the ids after [`FIRST_RING`]. Filling one in the kernel takes longer than a sequence, and
 /// putting one in its place waits for all CPUs, so most sequences change which rule has which.
 static RINGS: LazyLock<Vec<Arc<[u32]>>> = LazyLock::new(|| {
     let mut rings: Vec<_> = BACKENDS.iter().map(|(id, _)| ring_of(*id)).collect();
@@ -28,14 +28,16 @@ static RINGS: LazyLock<Vec<Arc<[u32]>>> = LazyLock::new(|| {
 });
 
 /// The ring over the first four instances.
-const GOOD_RING: u32 = BACKENDS.len() as u32 + 1;
+const GOOD_RING: u32 = FIRST_RING + BACKENDS.len() as u32;
+/// Ids of other rings are below.
+const FIRST_RING: u32 = 200;
 
 fn any_ring(chance: &mut Chance) -> u32 {
-    chance.within(1, RINGS.len() as u64) as u32
+    FIRST_RING + chance.below(RINGS.len() as u64) as u32
 }
 
 /// Tables to begin a sequence with.
-pub(crate) fn scene(chance: &mut Chance) -> World {
+pub fn scene(chance: &mut Chance) -> World {
     if chance.one_in(60) {
         return World::unconfigured();
     }
@@ -53,7 +55,7 @@ pub(crate) fn scene(chance: &mut Chance) -> World {
     settings.hop_lifetime = *chance.pick(&[0, 10, 1_000]);
     let idle = *chance.pick(&[3, 100, 2_000]);
     world.each_rule(|rule| rule.idle_timeout = idle);
-    world.rings = (1..).zip(RINGS.iter().map(Arc::clone)).collect();
+    world.rings = (FIRST_RING..).zip(RINGS.iter().map(Arc::clone)).collect();
     // Often good members, so that most packets get through.
     let good = GOOD_RING * u32::from(chance.one_in(2));
     let keys: Vec<_> = world.rules.keys().copied().collect();
@@ -80,7 +82,7 @@ pub(crate) fn scene(chance: &mut Chance) -> World {
 }
 
 /// Changes something; says what.
-pub(crate) fn disturb(world: &mut World, chance: &mut Chance) -> String {
+pub fn disturb(world: &mut World, chance: &mut Chance) -> String {
     if world.settings.is_none() {
         return String::new();
     }

@@ -1,10 +1,10 @@
 //! Frames that no honest machine sends.
 
-use forebay_tests::chance::Chance;
-use forebay_tests::engine::SHORTEST;
+use crate::chance::Chance;
+use crate::engine::SHORTEST;
 
 /// Random bytes, most often behind a plausible Ethernet type.
-pub(crate) fn bytes(chance: &mut Chance) -> Vec<u8> {
+pub fn bytes(chance: &mut Chance) -> Vec<u8> {
     let length = chance.within(SHORTEST as u64, 120);
     let mut bytes: Vec<u8> = (0..length).map(|_| chance.bits() as u8).collect();
     let types = [
@@ -22,7 +22,7 @@ pub(crate) fn bytes(chance: &mut Chance) -> Vec<u8> {
 }
 
 /// Changes some bytes of a frame, or cuts it.
-pub(crate) fn damage(bytes: &mut Vec<u8>, chance: &mut Chance) {
+pub fn damage(bytes: &mut Vec<u8>, chance: &mut Chance) {
     match chance.below(4) {
         0 => {
             let length = chance.within(SHORTEST as u64, bytes.len() as u64);

@@ -3,24 +3,24 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use forebay_common::flow::{Flow, FlowKey};
-use forebay_tests::chance::Chance;
-use forebay_tests::frame::{
+use crate::chance::Chance;
+use crate::frame::{
     ACK, ArpMessage, Checksum, FIN, Fragment, Frame, NeighborMessage, PSH, RST, SERVICE_TAG, SYN,
     TAG, TCP, UDP,
 };
-use forebay_tests::network::plan::{
+use crate::network::plan::{
     APART, CLIENT, CLIENT_2, DEAF, FRONTEND, FRONTEND_2, INSTANCES, LINKS, LOCAL_CLIENT, Link,
     NORTH, ONE_ARM_CLIENT, SILENT_CLIENT, SOUTH,
 };
-use forebay_tests::network::{Host, IpVersion, Side};
-use forebay_tests::world::{BACKENDS, Flows};
+use crate::network::{Host, IpVersion, Side};
+use crate::world::{BACKENDS, Flows};
+use forebay_common::flow::{Flow, FlowKey};
 
-use crate::garbage;
+use super::garbage;
 
 /// Where frames come from.
-#[derive(Default)]
-pub(crate) struct Grammar {
+#[derive(Debug, Default)]
+pub struct Grammar {
     last: Option<Frame>,
 }
 
@@ -42,7 +42,7 @@ const PORTS: [u16; 7] = [80, 80, 53, 443, 1443, 2443, 81];
 
 impl Grammar {
     /// The next frame and the interface it comes in on. `flows` are those there are.
-    pub(crate) fn next(
+    pub fn next(
         &mut self,
         chance: &mut Chance,
         flows: &Flows,

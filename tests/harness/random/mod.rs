@@ -1,0 +1,9 @@
+//! Random tables and random frames, the same for the same [`Chance`](crate::chance::Chance).
+
+mod garbage;
+mod grammar;
+mod scenes;
+
+pub use garbage::{bytes, damage};
+pub use grammar::Grammar;
+pub use scenes::{disturb, scene};
