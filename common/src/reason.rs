@@ -85,6 +85,8 @@ reasons! {
     NoOutbound = 38, "no-outbound", Drop;
     /// From outside straight to the private address of an instance.
     DirectToInstance = 39, "direct-to-instance", Drop;
+    /// To a frontend, with a source that can have no flow: not unicast, link-local, loopback, a frontend itself, or an instance that is not behind this interface.
+    BadSource = 40, "bad-source", Drop;
 
     /// Version or header length of the IP header is wrong.
     BadIpHeader = 48, "bad-ip-header", Drop;
@@ -105,7 +107,7 @@ reasons! {
     HopsExceeded = 64, "hops-exceeded", Drop;
     /// Longer than the MTU of the way out.
     TooBig = 65, "too-big", Drop;
-    /// The host has no route to the destination.
+    /// The host has no route to the destination, or is the destination itself.
     NoRoute = 66, "no-route", Drop;
     /// VLAN tagged, and the way out is another NIC.
     VlanCrossing = 67, "vlan-crossing", Drop;

@@ -31,9 +31,37 @@ pub(super) fn first_packet<A: Family, T: Tables<A>>(
             if flags_hops & 0xff <= 1 {
                 return Err(Reason::HopsExceeded);
             }
+            if !key.source.is_global_unicast()
+                || (may_be_ours(tables, key.source) && !may_come_from(tables, key, ingress))
+            {
+                return Err(Reason::BadSource);
+            }
             open(tables, key, owner.id, (flags_hops >> 8) as u8)
         }
         _ => Err(not_for_a_frontend(tables, key, ingress)),
+    }
+}
+
+/// Whether a packet with a source that this node knows may come in here: a frontend sends nothing, and
+/// an instance sends by the interface that leads to it, else somebody else uses its address.
+///
+/// `#[inline(never)]`: its route lookup needs stack that opening a flow has no room for.
+#[inline(never)]
+fn may_come_from<A: Family, T: Tables<A>>(tables: &T, key: &FlowKey<A>, ingress: u32) -> bool {
+    let roles = tables.owner(key.source).map_or(0, |owner| owner.roles);
+    if roles & Owner::FRONTEND != 0 {
+        return false;
+    }
+    if roles & Owner::INSTANCE == 0 {
+        return true;
+    }
+    match tables.route(&key.reversed(), 0, ingress) {
+        Route::Hop(hop) => tables
+            .interface(u32::from(hop.slot))
+            .is_some_and(|way| way.ifindex == ingress),
+        // Its neighbour entry is not there yet, or its way is not ours to know.
+        Route::Kernel | Route::TooBig => true,
+        Route::Local | Route::None => false,
     }
 }
 

@@ -119,9 +119,10 @@ fn resolve<A: Family, T: Tables<A>>(
             flow.set_hop(hop, now as u32);
             Resolved::Hop
         }
-        Route::Local | Route::Kernel => Resolved::Kernel,
+        Route::Kernel => Resolved::Kernel,
         Route::TooBig => Resolved::TooBig,
-        Route::None => Resolved::None,
+        // To the host itself: no member and no client is there.
+        Route::Local | Route::None => Resolved::None,
     }
 }
 
@@ -201,7 +202,7 @@ fn record<A: Family, T: Tables<A>>(
     let other = tables.flow(&flow.reply_key(protocol));
     if events.any(Seen::RST)
         && let Some(other) = other
-        && !reset_is_believable(other, direction, sequence)
+        && !reset_is_believable(other, sequence)
     {
         events = Seen(events.0 & !Seen::RST.0);
     }
@@ -222,20 +223,13 @@ fn record<A: Family, T: Tables<A>>(
 }
 
 /// Whether the receiver of a RST would accept it: its sequence number follows what the receiver last
-/// acknowledged (RFC 5961 section 3.2, with room for data in flight). `other` is the entry of the
-/// receiver's own packets.
+/// acknowledged (RFC 5961 section 3.2, with room for data in flight). `receiver` is the entry of the
+/// receiver's own packets; before it has acknowledged anything, any RST is believed, as that of a
+/// refused SYN must be.
 #[inline(always)]
-fn reset_is_believable<A: Family>(
-    other: FlowRef<'_, A>,
-    direction: Direction,
-    sequence: u32,
-) -> bool {
-    let receiver = match direction {
-        Direction::ToInstance => Seen(other.seen_from_instance()),
-        Direction::FromInstance => Seen(other.seen_to_instance()),
-    };
-    let acknowledged = u32::from_be(other.last_ack());
-    !receiver.any(Seen::ACK) || sequence.wrapping_sub(acknowledged) <= RESET_WINDOW
+fn reset_is_believable<A: Family>(receiver: FlowRef<'_, A>, sequence: u32) -> bool {
+    let acknowledged = u32::from_be(receiver.last_ack());
+    acknowledged == 0 || sequence.wrapping_sub(acknowledged) <= RESET_WINDOW
 }
 
 #[inline(always)]

@@ -17,25 +17,27 @@ pub fn mark_retiring<A: Family, T: Tables<A>>(tables: &T, key: &FlowKey<A>) -> b
     };
     let now = tables.now();
     let other = tables.flow(&flow.reply_key(key.protocol));
+    // Read before the judgement: what is marked must be what was judged.
+    let last_seen = flow.last_seen();
+    let other_last_seen = other.map_or(0, FlowRef::last_seen);
     let retiring = flow.marks() & marks::RETIRING != 0;
     if retiring || !is_over_for(settings, flow, other, key.protocol, now, settings.grace) {
         return false;
     }
-    if !mark(flow, now) {
+    if !mark(flow, last_seen, now) {
         return false;
     }
     if let Some(other) = other {
-        mark(other, now);
+        mark(other, other_last_seen, now);
     }
     true
 }
 
-/// Marks an entry, unless a claim has made it another flow's in the meantime: that shows in its time.
+/// Marks an entry, unless a claim has made it another flow's since its time was read.
 #[inline(always)]
-fn mark<A: Family>(flow: FlowRef<'_, A>, now: u64) -> bool {
-    let last_seen = flow.last_seen();
+fn mark<A: Family>(flow: FlowRef<'_, A>, judged: u64, now: u64) -> bool {
     flow.set_marks(flow.marks() | marks::RETIRING);
-    if flow.last_seen() != last_seen {
+    if flow.last_seen() != judged {
         flow.set_marks(flow.marks() & !marks::RETIRING);
         return false;
     }
