@@ -16,8 +16,9 @@ use crate::config::model::{Advertise, Config, Distribution, Ports, Protocol, Rul
 
 /// Next hops are looked up again after this time, so that forwarding heals without the daemon.
 const HOP_LIFETIME: Duration = Duration::from_secs(1);
-/// Jiffies after which no CPU can still be using a flow entry that it found before.
-const GRACE: u32 = 2;
+/// After this time no CPU can still be using a flow entry that it found before, even one whose
+/// hypervisor has let it wait.
+const GRACE: Duration = Duration::from_millis(40);
 
 /// Names one ring: what its slots depend on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,7 +99,7 @@ impl Inputs<'_> {
             },
             hops_valid_from: self.hops_valid_from,
             hop_lifetime: ticks(HOP_LIFETIME),
-            grace: GRACE,
+            grace: ticks(GRACE),
             test_now: 0,
         }
     }

@@ -27,6 +27,8 @@ pub enum Change {
     V4(FamilyChange<V4>),
     /// To an IPv6 table.
     V6(FamilyChange<V6>),
+    /// Counters of a rule id that has a new owner, back to zero.
+    ResetCounters(u32),
     /// A rule; `None`: gone.
     Rule(RuleKey, Option<Rule>),
     /// A ring, replaced whole; `None`: gone.
@@ -117,14 +119,16 @@ pub(super) fn changes(applied: &TableState, desired: &TableState) -> Vec<Change>
     let mut removals = Vec::new();
     let settings =
         (applied.settings != desired.settings).then_some(Change::Settings(desired.settings));
+    changes.extend(new_rule_ids(applied, desired).map(Change::ResetCounters));
     for step in [
-        networks4, networks6, interfaces, backends4, backends6, rings,
+        networks4, networks6, interfaces, backends4, backends6, rings, rules,
     ] {
         changes.extend(step.set);
         removals.push(step.remove);
     }
     changes.extend(filter_before);
-    for step in [addresses4, addresses6, rules] {
+    // Rules are found by way of their frontend's address, so a new frontend appears with all of its.
+    for step in [addresses4, addresses6] {
         changes.extend(step.set);
         removals.push(step.remove);
     }
@@ -133,6 +137,15 @@ pub(super) fn changes(applied: &TableState, desired: &TableState) -> Vec<Change>
     changes.extend(removals.into_iter().rev().flatten());
     changes.extend(filter_after);
     changes
+}
+
+/// Rule ids that had no owner before.
+fn new_rule_ids(applied: &TableState, desired: &TableState) -> impl Iterator<Item = u32> {
+    let ids = |state: &TableState| -> BTreeSet<u32> {
+        state.rules.values().map(|rule| rule.id).collect()
+    };
+    let old = ids(applied);
+    ids(desired).into_iter().filter(move |id| !old.contains(id))
 }
 
 /// Words of the filter with the bits of both states, then with those of the new one alone.

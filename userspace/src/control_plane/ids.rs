@@ -16,6 +16,9 @@ use super::desired::RingKey;
 use super::state::{HostInterface, TableState};
 use crate::config::model::{Config, Ports, Protocol, Rule};
 
+/// Censuses in a row that must not meet a retired id before it is free.
+const PATIENCE: u32 = 2;
+
 /// A table cannot hold as many entries as the configuration asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoIdLeft {
@@ -43,7 +46,8 @@ pub struct IdSpace<K> {
     kind: &'static str,
     limit: u32,
     ids: BTreeMap<K, u32>,
-    retired: BTreeSet<K>,
+    /// With how many censuses in a row have not met it.
+    retired: BTreeMap<K, u32>,
     free: VecDeque<u32>,
     next: u32,
 }
@@ -54,7 +58,7 @@ impl<K: Ord + Clone> IdSpace<K> {
             kind,
             limit: slots - 1,
             ids: BTreeMap::new(),
-            retired: BTreeSet::new(),
+            retired: BTreeMap::new(),
             free: VecDeque::new(),
             next: 1,
         }
@@ -75,7 +79,7 @@ impl<K: Ord + Clone> IdSpace<K> {
 
     /// Keys that are no longer configured but may still have flows.
     pub fn retired(&self) -> impl Iterator<Item = &K> {
-        self.retired.iter()
+        self.retired.keys()
     }
 
     fn assign(&mut self, key: &K) -> Result<u32, NoIdLeft> {
@@ -119,28 +123,28 @@ impl<K: Ord + Clone> IdSpace<K> {
     }
 
     fn retire_all_but(&mut self, configured: &BTreeSet<K>) {
-        self.retired.extend(
-            self.ids
-                .keys()
-                .filter(|key| !configured.contains(*key))
-                .cloned(),
-        );
+        for key in self.ids.keys().filter(|key| !configured.contains(*key)) {
+            self.retired.entry(key.clone()).or_insert(0);
+        }
     }
 
-    fn release(&mut self, in_use: impl Fn(&K, u32) -> bool) {
-        let retired = std::mem::take(&mut self.retired);
-        for key in retired {
-            match self.ids.get(&key).copied() {
-                Some(id) if in_use(&key, id) => {
-                    self.retired.insert(key);
-                }
-                Some(id) => {
-                    self.ids.remove(&key);
-                    self.free.push_back(id);
-                }
-                None => {}
+    /// Frees retired ids that `patience` censuses in a row did not meet; says whether there were any.
+    fn release(&mut self, patience: u32, in_use: impl Fn(&K, u32) -> bool) -> bool {
+        let mut freed = false;
+        for (key, unseen) in std::mem::take(&mut self.retired) {
+            let Some(id) = self.ids.get(&key).copied() else {
+                continue;
+            };
+            let unseen = if in_use(&key, id) { 0 } else { unseen + 1 };
+            if unseen < patience {
+                self.retired.insert(key, unseen);
+            } else {
+                self.ids.remove(&key);
+                self.free.push_back(id);
+                freed = true;
             }
         }
+        freed
     }
 }
 
@@ -200,18 +204,23 @@ impl Ids {
         Ok(())
     }
 
-    /// Frees retired ids that no flow holds. Rings and members are only needed by first packets, so
-    /// theirs are free once nothing configured names them.
+    /// Frees retired ids that no flow holds; says whether there were any. A census under way when an id
+    /// retires may have missed a young flow, so rules and frontends wait for two. Rings and members are
+    /// only needed by first packets: theirs are free at once.
     pub(super) fn release_unused(
         &mut self,
         rules_in_use: &BTreeSet<u32>,
         frontend_in_use: impl Fn(&IpAddr) -> bool,
-    ) {
-        self.rules.release(|_, id| rules_in_use.contains(&id));
-        self.frontends
-            .release(|address, _| frontend_in_use(address));
-        self.rings.release(|_, _| false);
-        self.backends.release(|_, _| false);
+    ) -> bool {
+        let rules = self
+            .rules
+            .release(PATIENCE, |_, id| rules_in_use.contains(&id));
+        let frontends = self
+            .frontends
+            .release(PATIENCE, |address, _| frontend_in_use(address));
+        let rings = self.rings.release(1, |_, _| false);
+        let backends = self.backends.release(1, |_, _| false);
+        rules || frontends || rings || backends
     }
 
     /// Reads the ids of a former daemon out of its tables, so that flows, counters and rings keep
@@ -240,14 +249,16 @@ impl Ids {
                     continue;
                 };
                 self.rules.adopt(rule.name.clone(), found.id);
-                self.rings.adopt(
-                    RingKey {
-                        pool: rule.pool.clone(),
-                        ipv6: key.0.is_ipv6(),
-                    },
-                    found.ring,
-                );
             }
+        }
+        // Rings are rewritten anyway, and which pool one belonged to cannot be told: the old ones stay
+        // reserved until every rule points at its new one.
+        for rule in tables.rules.values() {
+            let former = RingKey {
+                pool: format!("(former ring {})", rule.ring),
+                ipv6: false,
+            };
+            self.rings.adopt(former, rule.ring);
         }
         // What the new configuration does not name stays reserved until a sweep finds it unused.
         for (key, rule) in &tables.rules {

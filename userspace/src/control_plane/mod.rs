@@ -41,7 +41,7 @@ pub enum Event {
 }
 
 /// The control plane.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ControlPlane {
     rate: TickRate,
     hash_key: [u64; 2],
@@ -73,11 +73,18 @@ impl ControlPlane {
     pub fn handle(&mut self, event: Event) -> Result<Vec<Change>, NoIdLeft> {
         match event {
             Event::Config(config) => self.configure(config)?,
-            Event::Host(host) => self.host = host,
+            Event::Host(host) => {
+                self.host = host;
+                // A device that left and came back took its entry in the device map along, unseen: what
+                // is known of interfaces is written again.
+                forget_interfaces(&mut self.applied);
+            }
             Event::HopsInvalid(now) => self.hops_valid_from = now,
             Event::Census(census) => {
-                let frontend_in_use = |address: &IpAddr| census.frontends.contains(address);
-                self.ids.release_unused(&census.rules(), frontend_in_use);
+                let in_use = |address: &IpAddr| census.frontends.contains(address);
+                if !self.ids.release_unused(&census.rules(), in_use) {
+                    return Ok(Vec::new());
+                }
             }
         }
         let Some(config) = self.config.clone() else {
@@ -97,6 +104,7 @@ impl ControlPlane {
     /// Takes what was read from the tables for what they hold, after a write has failed.
     pub fn resync(&mut self, tables: TableState) {
         self.applied = tables;
+        forget_interfaces(&mut self.applied);
     }
 
     /// The configuration that is in force.
@@ -141,6 +149,13 @@ impl ControlPlane {
             hops_valid_from: self.hops_valid_from,
         };
         Ok(inputs.state())
+    }
+}
+
+/// Makes every interface differ from what is wanted, whatever that is.
+fn forget_interfaces(tables: &mut TableState) {
+    for interface in tables.interfaces.values_mut() {
+        interface.mtu = u32::MAX;
     }
 }
 

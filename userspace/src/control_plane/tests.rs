@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use forebay_common::abi::{Owner, RuleKey};
@@ -129,8 +130,13 @@ fn what_is_pointed_at_is_written_first() {
     let address = position(&changes, |c| {
         matches!(c, Change::V4(FamilyChange::Address(..)))
     });
+    let counters = position(&changes, |c| matches!(c, Change::ResetCounters(..)));
     let rule = position(&changes, |c| matches!(c, Change::Rule(..)));
-    assert!(backend < ring && ring < rule && filter < address && address < rule);
+    assert!(backend < ring && ring < rule && counters < rule);
+    assert!(
+        rule < filter && filter < address,
+        "a frontend appears with all of its rules"
+    );
     assert!(
         matches!(changes.last(), Some(Change::Settings(_))),
         "settings open the node for business"
@@ -180,9 +186,13 @@ fn a_removed_rule_is_gone_at_once_and_its_id_waits_for_its_flows() {
         Some(&"http".to_owned()),
         "a flow holds it"
     );
-    control_plane
-        .handle(Event::Census(Census::default()))
-        .unwrap();
+    let nothing = || Event::Census(Census::default());
+    control_plane.handle(nothing()).unwrap();
+    assert!(
+        control_plane.ids().rules.key_of(http).is_some(),
+        "a census under way may have missed a young flow"
+    );
+    control_plane.handle(nothing()).unwrap();
     assert_eq!(control_plane.ids().rules.key_of(http), None);
 }
 
@@ -201,6 +211,9 @@ fn a_removed_frontend_is_answered_for_until_its_flows_have_ended() {
     census.frontends.insert(IpAddr::from(old));
     control_plane.handle(Event::Census(census)).unwrap();
     assert!(control_plane.applied().v4.addresses.contains_key(&old));
+    control_plane
+        .handle(Event::Census(Census::default()))
+        .unwrap();
     let changes = control_plane
         .handle(Event::Census(Census::default()))
         .unwrap();
@@ -222,21 +235,89 @@ fn a_new_daemon_takes_over_the_ids_it_finds() {
         )))
         .unwrap();
     first.handle(Event::Config(parsed(SAMPLE))).unwrap();
-    let mut adopted = first.applied().clone();
-    adopted
-        .rings
-        .values_mut()
-        .for_each(|ring| *ring = Ring::Unknown);
-    let mut second = ControlPlane::new(TickRate(250), [1, 2], adopted);
+    let mut second = ControlPlane::new(TickRate(250), [1, 2], left_behind(&first));
     second.handle(Event::Host(host())).unwrap();
-    let changes = second.handle(Event::Config(parsed(SAMPLE))).unwrap();
-    assert_eq!(second.applied(), first.applied());
+    second.handle(Event::Config(parsed(SAMPLE))).unwrap();
+    let ids = |control_plane: &ControlPlane| -> BTreeMap<RuleKey, u32> {
+        let rules = control_plane.applied().rules.iter();
+        rules.map(|(key, rule)| (*key, rule.id)).collect()
+    };
+    assert_eq!(ids(&second), ids(&first));
+    assert_eq!(second.applied().v4, first.applied().v4);
+    assert_eq!(second.applied().v6, first.applied().v6);
+    assert_eq!(second.applied().interfaces, first.applied().interfaces);
+}
+
+/// The tables as a new daemon finds them.
+fn left_behind(former: &ControlPlane) -> TableState {
+    let mut tables = former.applied().clone();
+    for ring in tables.rings.values_mut() {
+        *ring = Ring::Unknown;
+    }
+    tables
+}
+
+#[test]
+fn a_new_daemon_with_an_edited_file_never_fills_a_ring_that_rules_still_use() {
+    let mut first = control_plane();
+    first.handle(Event::Config(parsed(SAMPLE))).unwrap();
+    let adopted = left_behind(&first);
+    // The first rule moves to a pool of its own; the second stays on the shared one.
+    let moved = SAMPLE
+        .replace(
+            "[[rule]]\nname = \"http\"",
+            "[[pool]]\nname = \"own\"\nmembers = [\"two\"]\n[[rule]]\nname = \"http\"",
+        )
+        .replacen(
+            "pool = \"web\"\nbackend_port",
+            "pool = \"own\"\nbackend_port",
+            1,
+        );
+    let mut second = ControlPlane::new(TickRate(250), [1, 2], adopted.clone());
+    second.handle(Event::Host(host())).unwrap();
+    let changes = second.handle(Event::Config(parsed(&moved))).unwrap();
+    let filled = changes.iter().filter_map(|change| match change {
+        Change::Ring(id, Some(_)) => Some(*id),
+        _ => None,
+    });
+    let filled: Vec<u32> = filled.collect();
+    assert!(!filled.is_empty());
     assert!(
-        changes
-            .iter()
-            .all(|c| matches!(c, Change::Ring(_, Some(_)))),
-        "only rings are written anew: {changes:?}"
+        filled.iter().all(|id| !adopted.rings.contains_key(id)),
+        "{filled:?}"
     );
+}
+
+#[test]
+fn a_rule_id_with_a_new_owner_counts_from_zero() {
+    let mut control_plane = control_plane();
+    let changes = control_plane.handle(Event::Config(parsed(SAMPLE))).unwrap();
+    let resets = |changes: &[Change]| -> Vec<u32> {
+        let ids = changes.iter().filter_map(|change| match change {
+            Change::ResetCounters(id) => Some(*id),
+            _ => None,
+        });
+        ids.collect()
+    };
+    assert_eq!(resets(&changes), [1, 2]);
+    let more = SAMPLE.replace("port = 53", "port = 54");
+    let changes = control_plane.handle(Event::Config(parsed(&more))).unwrap();
+    assert_eq!(
+        resets(&changes),
+        [0; 0],
+        "a rule that moves to another port goes on counting"
+    );
+}
+
+#[test]
+fn interfaces_are_written_again_whenever_the_host_has_changed() {
+    let mut control_plane = control_plane();
+    control_plane.handle(Event::Config(parsed(SAMPLE))).unwrap();
+    let changes = control_plane.handle(Event::Host(host())).unwrap();
+    let written = changes
+        .iter()
+        .filter(|change| matches!(change, Change::Interface(_, Some(_))));
+    assert_eq!(written.count(), 2, "{changes:?}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ const REST: Duration = Duration::from_millis(400);
 /// Between two slices of a large table, so that a pass is no burst.
 const PAUSE: Duration = Duration::from_millis(1);
 /// Between the last slice and removal: longer than the grace of the settings at any tick rate.
-const GRACE: Duration = Duration::from_millis(40);
+const GRACE: Duration = Duration::from_millis(80);
 
 /// What the sweep goes by.
 #[derive(Debug, Clone, Copy)]

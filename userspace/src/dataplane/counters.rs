@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use aya::Ebpf;
-use aya::maps::{MapData, PerCpuArray};
+use aya::maps::{MapData, PerCpuArray, PerCpuValues};
 use forebay_common::abi::{RuleCounters, names};
 use forebay_common::reason::Reason;
 
@@ -37,6 +37,16 @@ impl Counters {
             Ok((*reason, values.iter().sum()))
         };
         Reason::ALL.iter().map(read).collect()
+    }
+
+    /// Puts the counters of a rule back to zero.
+    pub(super) fn reset_rule(&mut self, id: u32) -> Result<()> {
+        let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
+        let zeros = PerCpuValues::try_from(vec![Pod(RuleCounters::default()); cpus]);
+        let zeros = zeros.context("reset a rule's counters")?;
+        self.rules
+            .set(id, zeros, 0)
+            .context("reset a rule's counters")
     }
 
     /// Counters of a rule.

@@ -79,6 +79,8 @@ impl Tables {
                 .insert(Pod(*key), Pod(*rule), 0)
                 .context("write a rule"),
             Change::Rule(key, None) => gone(self.rules.remove(&Pod(*key))).context("remove a rule"),
+            // The counters have a handle of their own.
+            Change::ResetCounters(_) => Ok(()),
             Change::Ring(id, members) => self.set_ring(*id, members.as_deref().unwrap_or_default()),
             Change::Interface(slot, interface) => self.set_interface(*slot, *interface),
             Change::Settings(settings) => self
