@@ -37,8 +37,8 @@ struct Common {
     /// Configuration file
     #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
-    /// Control socket of the daemon [default: [api].socket of the configuration file]
-    #[arg(long, global = true, value_name = "FILE", env = "FOREBAY_SOCKET")]
+    /// Control socket of the daemon [default: $FOREBAY_SOCKET, else [api].socket of the configuration file]
+    #[arg(long, global = true, value_name = "FILE")]
     socket: Option<PathBuf>,
 }
 
@@ -158,10 +158,13 @@ impl From<anyhow::Error> for Failure {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    // A reader that has seen enough (`forebay show flows | head`) ends us as it ends other tools.
-    // SAFETY: no other thread exists yet.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     let cli = Cli::parse();
+    if !matches!(cli.command, Command::Run { .. }) {
+        // A reader that has seen enough (`forebay show flows | head`) ends us as it ends other tools; a
+        // daemon lives on when its log's reader goes.
+        // SAFETY: no other thread exists yet.
+        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    }
     match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Failed(error)) => {
@@ -229,6 +232,9 @@ impl Common {
     fn socket(&self) -> PathBuf {
         if let Some(socket) = &self.socket {
             return socket.clone();
+        }
+        if let Some(socket) = std::env::var_os("FOREBAY_SOCKET").filter(|path| !path.is_empty()) {
+            return socket.into();
         }
         match crate::config::load(&self.config) {
             Ok(loaded) => loaded.config.api.socket,

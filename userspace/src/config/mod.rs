@@ -195,7 +195,19 @@ fn hexadecimal(bytes: &[u8]) -> String {
 /// none or cannot be read.
 pub fn socket_of(path: &Path) -> Option<std::path::PathBuf> {
     let text = std::fs::read_to_string(path).ok()?;
-    let document = Document::parse(text.as_str()).ok()?;
-    let socket = document.as_table().get("api")?.get("socket")?.as_str()?;
-    Some(socket.into())
+    match Document::parse(text.as_str()) {
+        Ok(document) => {
+            let socket = document.as_table().get("api")?.get("socket")?.as_str()?;
+            Some(socket.into())
+        }
+        // Not TOML, but its operator may still want to hear what the daemon says of it.
+        Err(_) => text.lines().find_map(|line| {
+            let value = line
+                .trim()
+                .strip_prefix("socket")?
+                .trim()
+                .strip_prefix('=')?;
+            Some(value.trim().trim_matches('"').into())
+        }),
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use forebay_common::abi::{
     MAX_ADDRESSES, MAX_BACKENDS, MAX_RINGS, MAX_RULES, Owner, RING_SIZE, Rule, RuleCounters,
     RuleKey,
@@ -128,6 +128,14 @@ impl Daemon {
             .control_plane
             .config()
             .context("no configuration is in force yet")?;
+        if let Some(name) = &filter.instance
+            && !config
+                .instances
+                .iter()
+                .any(|instance| instance.name == *name)
+        {
+            bail!("no instance is called {name}; `forebay show instances` lists them");
+        }
         let view = FlowView {
             config,
             ids: self.control_plane.ids(),

@@ -17,11 +17,12 @@ use tokio::sync::{mpsc, watch};
 
 use crate::api;
 use crate::clock::Clock;
+use crate::config::model::Config;
 use crate::config::{self, Diagnostics, Loaded};
-use crate::control_plane::{Census, Change, ControlPlane, Event, plan};
+use crate::control_plane::{Census, Change, ControlPlane, Event, HostInterface, plan};
 use crate::control_socket::Call;
 use crate::dataplane::{Attached, Dataplane, Flows, remove_pins};
-use crate::host::{HostChange, Netlink, Sysctls, Watch};
+use crate::host::{HostChange, Netlink, Sysctls, follow_host};
 use sweeper::Terms;
 
 /// Jiffies and boot clock drift apart (one is slewed); they are compared anew this often.
@@ -64,7 +65,7 @@ pub struct Daemon {
 struct Sources {
     calls: mpsc::Receiver<Call>,
     counts: mpsc::Receiver<Census>,
-    watch: Watch,
+    host_changes: mpsc::Receiver<HostChange>,
     hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
@@ -90,7 +91,7 @@ pub async fn run(options: Options, loaded: Loaded) -> Result<()> {
     let sources = Sources {
         calls,
         counts,
-        watch: Watch::open()?,
+        host_changes: follow_host()?,
         hangup: signals.0,
         terminate: signals.1,
         interrupt: signals.2,
@@ -119,7 +120,7 @@ impl Daemon {
                     let _ = call.reply.send(response);
                 }
                 Some(census) = sources.counts.recv() => self.counted(census),
-                Some(change) = sources.watch.next() => self.host_changed(change).await,
+                Some(change) = sources.host_changes.recv() => self.host_changed(change).await,
                 _ = clock_check.tick() => {
                     self.check_clock();
                     // Notices may be lost when there are too many of them.
@@ -142,7 +143,11 @@ impl Daemon {
     /// Hands an event to the control plane and makes the changes it decides on.
     fn handle(&mut self, event: Event) -> Result<Vec<Change>> {
         let changes = self.control_plane.handle(event)?;
-        self.dataplane.apply(&changes)?;
+        if let Err(error) = self.dataplane.apply(&changes) {
+            // What is there decides what the next event has to write.
+            self.control_plane.resync(self.dataplane.read_tables()?);
+            return Err(error);
+        }
         let settings = self.control_plane.applied().settings;
         let _ = self.terms.send(Some(Terms {
             settings,
@@ -178,34 +183,7 @@ impl Daemon {
 
     async fn follow_host(&mut self, change: HostChange) -> Result<()> {
         if change.interfaces {
-            let Some(config) = self.control_plane.config().cloned() else {
-                return Ok(());
-            };
-            let found = self.netlink.interfaces(&config.node.interfaces).await?;
-            let known = self.control_plane.host().to_vec();
-            for interface in &found {
-                let is_new = !known
-                    .iter()
-                    .any(|old| old.name == interface.name && old.ifindex == interface.ifindex);
-                if is_new {
-                    log::info!(
-                        "{} is back (interface {})",
-                        interface.name,
-                        interface.ifindex
-                    );
-                    self.attach(&interface.name, interface.ifindex)?;
-                }
-            }
-            for gone in known
-                .iter()
-                .filter(|old| !found.iter().any(|new| new.name == old.name))
-            {
-                log::warn!(
-                    "{} is gone; it is attached again when it comes back",
-                    gone.name
-                );
-            }
-            self.handle(Event::Host(found))?;
+            self.follow_interfaces().await?;
         }
         if change.hops {
             // From the next tick on: what is looked up within this one may still be the old way.
@@ -215,6 +193,50 @@ impl Daemon {
         Ok(())
     }
 
+    /// Attaches interfaces that are there without the program: new, made anew, or back from elsewhere.
+    async fn follow_interfaces(&mut self) -> Result<()> {
+        let Some(config) = self.control_plane.config().cloned() else {
+            return Ok(());
+        };
+        let found = self.netlink.interfaces(&config.node.interfaces).await?;
+        let known = self.control_plane.host().to_vec();
+        for gone in &known {
+            if !found.iter().any(|new| new.name == gone.name) {
+                let name = &gone.name;
+                log::warn!("{name} is gone; it is attached again when it comes back");
+            }
+        }
+        let mut back = Vec::new();
+        for interface in &found {
+            let same = |old: &HostInterface| {
+                old.name == interface.name && old.ifindex == interface.ifindex
+            };
+            if !known.iter().any(same) || self.netlink.xdp_mode(&interface.name).await? == "none" {
+                back.push(interface.clone());
+            }
+        }
+        self.handle(Event::Host(found))?;
+        for interface in back {
+            log::info!(
+                "{} is back (interface {})",
+                interface.name,
+                interface.ifindex
+            );
+            // One that cannot be attached is no reason to leave the others alone.
+            if let Err(error) = self.take_interface(&config, &interface) {
+                log::error!("{}: {error:#}", interface.name);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_interface(&mut self, config: &Config, interface: &HostInterface) -> Result<()> {
+        if config.node.manage_host {
+            Sysctls::open(&config.node.state_dir).prepare(&config.node.interfaces)?;
+        }
+        self.attach(&interface.name, interface.ifindex)
+    }
+
     fn attach(&mut self, name: &str, ifindex: u32) -> Result<()> {
         let mode = self
             .control_plane
@@ -222,11 +244,11 @@ impl Daemon {
             .map_or(config::model::XdpMode::Auto, |config| config.node.xdp_mode);
         match self.dataplane.attach(name, ifindex, mode)? {
             Attached::Replaced => {
-                log::info!("{name}: took over from the former daemon without a gap")
+                log::info!("{name}: took over from the former daemon without a gap");
             }
             Attached::New => log::info!("{name}: attached"),
-            Attached::Fallback => log::warn!(
-                "{name}: the driver has no native XDP; attached in generic mode, which is several times slower"
+            Attached::Fallback(reason) => log::warn!(
+                "{name}: attached in generic mode, which is several times slower, because native mode failed: {reason}"
             ),
         }
         Ok(())
@@ -257,22 +279,26 @@ impl Daemon {
             Ok(loaded) => loaded,
             Err(diagnostics) => return Ok(answers::refusal(&diagnostics)),
         };
-        let old = self.control_plane.config().cloned();
-        let changes = plan(old.as_deref(), &loaded.config);
+        let Some(old) = self.control_plane.config().cloned() else {
+            return Ok(api::Report::default());
+        };
+        let mut loaded = loaded;
+        let path = self.options.config.display().to_string();
+        loaded
+            .warnings
+            .extend(start::keep_fixed(&old, &mut loaded.config, &path));
+        let changes = plan(Some(&old), &loaded.config);
         let found = self
             .netlink
             .interfaces(&loaded.config.node.interfaces)
             .await?;
         start::require_interfaces(&loaded.config.node.interfaces, &found, &self.netlink).await?;
-        start::warn_of_fixed_settings(old.as_deref(), &loaded.config);
         let key = start::hash_key(&loaded.config)?;
         let report = answers::report(&loaded, changes);
-        let new = Arc::new(loaded.config);
-        if let Err(error) = self.switch(&new, key, found) {
-            if let Some(old) = old {
-                self.roll_back(&old).await;
-            }
-            return Err(error);
+        let before = self.control_plane.clone();
+        if let Err(error) = self.switch(&Arc::new(loaded.config), key, found) {
+            self.roll_back(before)?;
+            return Err(error.context("the former configuration is back in force"));
         }
         self.in_force = InForce {
             sha256: loaded.sha256,
@@ -295,9 +321,9 @@ impl Daemon {
 
     fn switch(
         &mut self,
-        new: &Arc<config::model::Config>,
+        new: &Arc<Config>,
         key: [u64; 2],
-        found: Vec<crate::control_plane::HostInterface>,
+        found: Vec<HostInterface>,
     ) -> Result<()> {
         let before = self.control_plane.host().to_vec();
         self.control_plane.set_hash_key(key);
@@ -322,18 +348,21 @@ impl Daemon {
         Ok(())
     }
 
-    /// Puts a former configuration back after a switch that failed half-way.
-    async fn roll_back(&mut self, old: &Arc<config::model::Config>) {
-        let result = async {
-            let found = self.netlink.interfaces(&old.node.interfaces).await?;
-            self.control_plane.set_hash_key(start::hash_key(old)?);
-            self.control_plane.resync(self.dataplane.read_tables()?);
-            self.handle(Event::Host(found))?;
-            self.handle(Event::Config(old.clone()))
+    /// Goes back to what was in force before a switch that failed half-way: the control plane as it was,
+    /// over the tables as they are now.
+    fn roll_back(&mut self, before: ControlPlane) -> Result<()> {
+        let undo = |daemon: &mut Self| -> Result<()> {
+            let host = before.host().to_vec();
+            daemon.control_plane = before;
+            daemon.control_plane.resync(daemon.dataplane.read_tables()?);
+            daemon.handle(Event::Host(host))?;
+            let interfaces = daemon
+                .control_plane
+                .config()
+                .map(|config| config.node.interfaces.clone());
+            daemon.detach_strangers(&interfaces.unwrap_or_default())
         };
-        if let Err(error) = result.await {
-            log::error!("putting the former configuration back: {error:#}; restart the daemon");
-        }
+        undo(self).context("the reload failed half-way and could not be undone; restart the daemon")
     }
 
     fn stop(self) -> Result<()> {
@@ -354,7 +383,7 @@ impl Daemon {
 ///
 /// # Errors
 /// A daemon runs on the pins, or the kernel refuses.
-pub fn detach(config: &config::model::Config) -> Result<Vec<String>> {
+pub fn detach(config: &Config) -> Result<Vec<String>> {
     let mut done = remove_pins(&config.node.bpf_fs)?;
     let restored = Sysctls::open(&config.node.state_dir).restore();
     done.extend(

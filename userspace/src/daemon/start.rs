@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail};
 use tokio::sync::{mpsc, watch};
 
 use super::{Daemon, InForce, Options};
-use crate::config::Loaded;
 use crate::config::model::Config;
+use crate::config::{Diagnostic, Loaded};
 use crate::control_plane::{Census, ControlPlane, Event, HostInterface};
 use crate::control_socket::{self, Call};
 use crate::dataplane::{Dataplane, Opened, Pins, remove_pins};
@@ -120,7 +120,7 @@ async fn begin(
 
 impl Daemon {
     /// Takes the program off interfaces that a former daemon attached and the file no longer names.
-    fn detach_strangers(&mut self, interfaces: &[String]) -> Result<()> {
+    pub(super) fn detach_strangers(&mut self, interfaces: &[String]) -> Result<()> {
         let ours: Vec<String> = interfaces
             .iter()
             .map(|name| name.replace('.', "_"))
@@ -207,8 +207,7 @@ fn kept_seed(state_dir: &Path) -> Result<u64> {
         });
     }
     let seed: u64 = rand::random();
-    std::fs::write(&path, format!("{seed}\n"))
-        .with_context(|| format!("write {}", path.display()))?;
+    crate::host::write_file(&path, format!("{seed}\n").as_bytes())?;
     Ok(seed)
 }
 
@@ -216,19 +215,30 @@ fn make_folder(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).with_context(|| format!("create {}", path.display()))
 }
 
-/// Warns of changes that a running daemon cannot make.
-pub(super) fn warn_of_fixed_settings(old: Option<&Config>, new: &Config) {
-    let Some(old) = old else { return };
-    let fixed = [
-        ("[node].bpf_fs", old.node.bpf_fs != new.node.bpf_fs),
-        ("[node].xdp_mode", old.node.xdp_mode != new.node.xdp_mode),
-        ("[node].state_dir", old.node.state_dir != new.node.state_dir),
-        ("[api].socket", old.api.socket != new.api.socket),
-        ("[limits].flows", old.limits.flows != new.limits.flows),
-    ];
-    for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
-        log::warn!("{key} takes effect when the daemon is started anew, after `forebay detach`");
+/// Settings that a running daemon cannot change stay as they are; returns a warning for each.
+pub(super) fn keep_fixed(old: &Config, new: &mut Config, file: &str) -> Vec<Diagnostic> {
+    let mut warnings = Vec::new();
+    macro_rules! keep {
+        ($key:literal, $($field:ident).+) => {
+            if new.$($field).+ != old.$($field).+ {
+                warnings.push(Diagnostic {
+                    file: file.to_owned(),
+                    line: 0,
+                    key: $key.to_owned(),
+                    found: format!("{:?}", new.$($field).+),
+                    expected: format!("{:?}, as the daemon was started with", old.$($field).+),
+                    message: "takes effect when the daemon is started anew, after `forebay detach`".to_owned(),
+                });
+                new.$($field).+ = old.$($field).+.clone();
+            }
+        };
     }
+    keep!("node.bpf_fs", node.bpf_fs);
+    keep!("node.state_dir", node.state_dir);
+    keep!("node.xdp_mode", node.xdp_mode);
+    keep!("api.socket", api.socket);
+    keep!("limits.flows", limits.flows);
+    warnings
 }
 
 pub(super) fn timestamp() -> String {

@@ -10,14 +10,14 @@ use aya::programs::{ProgramError, Xdp, XdpMode as Kernel};
 use crate::config::model::XdpMode;
 
 /// How the program came to an interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attached {
     /// It took the place of a former daemon's program without a gap.
     Replaced,
     /// It was put there.
     New,
-    /// It was put there in generic mode, because the driver has no native one.
-    Fallback,
+    /// It was put there in generic mode, because native mode was refused for this reason.
+    Fallback(String),
 }
 
 /// Attaches the program to an interface, or lets it take over the pinned link of a former daemon.
@@ -52,9 +52,9 @@ pub(super) fn attach(
         XdpMode::Auto => match link(program, interface, ifindex, Kernel::Driver) {
             Ok(link) => (link, Attached::New),
             Err(error) if is_busy(&error) => return Err(error),
-            Err(_) => (
+            Err(error) => (
                 link(program, interface, ifindex, Kernel::Skb)?,
-                Attached::Fallback,
+                Attached::Fallback(format!("{error:#}")),
             ),
         },
     };

@@ -7,6 +7,7 @@
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -28,14 +29,14 @@ impl Pins {
     /// It is not on a BPF file system, another daemon holds it, or it has pins of another layout.
     pub fn lock(root: &Path) -> Result<Self> {
         require_bpf_fs(root)?;
-        fs::create_dir_all(root).with_context(|| format!("create {}", root.display()))?;
+        make_folder(root)?;
         let pins = Self {
             root: root.to_owned(),
             _lock: take_lock(root)?,
         };
         pins.refuse_other_layouts()?;
         for folder in [pins.maps(), pins.links()] {
-            fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+            make_folder(&folder)?;
         }
         Ok(pins)
     }
@@ -114,6 +115,25 @@ pub(super) fn remove_all(root: &Path) -> Result<Vec<String>> {
     }
     fs::remove_dir(root).with_context(|| format!("remove {}", root.display()))?;
     Ok(removed)
+}
+
+/// Makes a folder that nobody else may enter, or makes sure that one which exists is ours.
+fn make_folder(path: &Path) -> Result<()> {
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path);
+    made.with_context(|| format!("create {}", path.display()))?;
+    let owner = fs::metadata(path)
+        .with_context(|| format!("examine {}", path.display()))?
+        .uid();
+    if owner != nix::unistd::geteuid().as_raw() {
+        bail!(
+            "{} belongs to user {owner}: remove it, or point [node].bpf_fs elsewhere",
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 fn take_lock(root: &Path) -> Result<Flock<File>> {

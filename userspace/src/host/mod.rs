@@ -1,12 +1,14 @@
 //! The machine: interfaces, routes, sysctls, memory.
 
+mod file;
 mod interfaces;
 mod memory;
 pub mod reach;
 mod sysctl;
 mod watch;
 
+pub use file::write_file;
 pub use interfaces::{Netlink, Way};
 pub use memory::{default_flows, flow_table_bytes, total_memory};
 pub use sysctl::Sysctls;
-pub use watch::{HostChange, Watch};
+pub use watch::{HostChange, follow_host};

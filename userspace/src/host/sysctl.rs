@@ -68,7 +68,7 @@ impl Sysctls {
 
     fn save(&self) -> Result<()> {
         let text = serde_json::to_vec_pretty(&self.old).context("write sysctls")?;
-        fs::write(&self.store, text).with_context(|| format!("write {}", self.store.display()))
+        super::write_file(&self.store, &text)
     }
 }
 
@@ -78,28 +78,45 @@ fn path(key: &str) -> PathBuf {
 
 /// Keys and the values that forwarding needs.
 fn wanted(interfaces: &[String]) -> Vec<(String, String)> {
-    let mut wanted = vec![("net/ipv4/ip_forward".to_owned(), "1".to_owned())];
+    let mut wanted = Vec::new();
+    let mut set = |key: String, value: &str| wanted.push((key, value.to_owned()));
+    // Turning forwarding on makes a host ignore router advertisements unless told otherwise, and so lose
+    // a default route that it learnt that way, on whichever interface: 2 means "accept all the same".
+    for name in listening_to_routers() {
+        set(format!("net/ipv6/conf/{name}/accept_ra"), "2");
+    }
+    set("net/ipv4/ip_forward".to_owned(), "1");
+    set("net/ipv6/conf/all/forwarding".to_owned(), "1");
+    // The kernel sends redirects when either the interface's value or this one allows it.
+    set("net/ipv4/conf/all/send_redirects".to_owned(), "0");
+    let filter = |scope: &str| value_of(&format!("net/ipv4/conf/{scope}/rp_filter")).unwrap_or(0);
     for name in interfaces {
-        let mut set =
-            |key: &str, value: &str| wanted.push((key.replace("NIC", name), value.to_owned()));
-        // Turning forwarding on makes a host ignore router advertisements unless told otherwise, and so
-        // lose a default route it learnt that way: 2 means "accept all the same".
-        if value_of(&format!("net/ipv6/conf/{name}/accept_ra")) == Some(1) {
-            set("net/ipv6/conf/NIC/accept_ra", "2");
-        }
-        set("net/ipv4/conf/NIC/forwarding", "1");
+        set(format!("net/ipv4/conf/{name}/forwarding"), "1");
         // Answers leave with a frontend's source address, which no route of the host points back to. The
         // kernel takes the larger of both values; 0 (off) needs no loosening.
-        let filter =
-            |scope: &str| value_of(&format!("net/ipv4/conf/{scope}/rp_filter")).unwrap_or(0);
         if filter("all").max(filter(name)) == 1 {
-            set("net/ipv4/conf/NIC/rp_filter", "2");
+            set(format!("net/ipv4/conf/{name}/rp_filter"), "2");
         }
-        set("net/ipv4/conf/NIC/send_redirects", "0");
-        set("net/ipv6/conf/NIC/forwarding", "1");
+        set(format!("net/ipv4/conf/{name}/send_redirects"), "0");
+        set(format!("net/ipv6/conf/{name}/forwarding"), "1");
     }
-    wanted.push(("net/ipv6/conf/all/forwarding".to_owned(), "1".to_owned()));
     wanted
+}
+
+/// Interfaces that accept router advertisements as long as they do not forward.
+fn listening_to_routers() -> Vec<String> {
+    let entries = fs::read_dir(path("net/ipv6/conf"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let listens = |name: &String| {
+        let value = |key: &str| value_of(&format!("net/ipv6/conf/{name}/{key}"));
+        !matches!(name.as_str(), "all" | "default" | "lo")
+            && value("accept_ra") == Some(1)
+            && value("forwarding") == Some(0)
+    };
+    names.filter(listens).collect()
 }
 
 fn value_of(key: &str) -> Option<u32> {

@@ -9,7 +9,11 @@ use netlink_packet_route::RouteNetlinkMessage;
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::sys::SocketAddr;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
+
+/// A notice and who sent it.
+type Notice = (NetlinkMessage<RouteNetlinkMessage>, SocketAddr);
 
 /// Changes come in bursts; they are taken together.
 const QUIET: Duration = Duration::from_millis(20);
@@ -26,65 +30,61 @@ pub struct HostChange {
     pub hops: bool,
 }
 
-/// A subscription to the kernel's notices.
-pub struct Watch {
-    notices: UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>,
-    /// Seen and not reported yet: whoever waits may give up in the middle of a burst.
-    pending: HostChange,
-}
-
-impl Watch {
-    /// Subscribes.
-    pub fn open() -> Result<Self> {
-        let groups = [
-            MulticastGroup::Link,
-            MulticastGroup::Ipv4Ifaddr,
-            MulticastGroup::Ipv6Ifaddr,
-            MulticastGroup::Ipv4Route,
-            MulticastGroup::Ipv6Route,
-            MulticastGroup::Ipv4Rule,
-            MulticastGroup::Ipv6Rule,
-            MulticastGroup::Neigh,
-        ];
-        let (connection, _, notices) =
-            rtnetlink::new_multicast_connection(&groups).context("watch netlink")?;
-        tokio::spawn(connection);
-        Ok(Self {
-            notices,
-            pending: HostChange::default(),
-        })
-    }
-
-    /// Waits for the next change, and for the burst that it belongs to. `None` when the subscription
-    /// has ended.
-    pub async fn next(&mut self) -> Option<HostChange> {
-        loop {
-            if self.pending == HostChange::default() {
-                let (first, _) = self.notices.next().await?;
-                self.note(&first);
-            }
-            let end = Instant::now() + LONGEST;
-            while let Ok(Some((more, _))) =
-                tokio::time::timeout_at(end.min(Instant::now() + QUIET), self.notices.next()).await
-            {
-                self.note(&more);
-            }
-            if self.pending != HostChange::default() {
-                return Some(std::mem::take(&mut self.pending));
+/// Subscribes to the kernel's notices. A task of its own takes them, so that none is lost while the
+/// receiver is busy; bursts arrive as one change.
+pub fn follow_host() -> Result<mpsc::Receiver<HostChange>> {
+    let groups = [
+        MulticastGroup::Link,
+        MulticastGroup::Ipv4Ifaddr,
+        MulticastGroup::Ipv6Ifaddr,
+        MulticastGroup::Ipv4Route,
+        MulticastGroup::Ipv6Route,
+        MulticastGroup::Ipv4Rule,
+        MulticastGroup::Ipv6Rule,
+        MulticastGroup::Neigh,
+    ];
+    let (connection, _, mut notices) =
+        rtnetlink::new_multicast_connection(&groups).context("watch netlink")?;
+    tokio::spawn(connection);
+    let (changes, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while let Some(change) = next(&mut notices).await {
+            if change != HostChange::default() && changes.send(change).await.is_err() {
+                return;
             }
         }
-    }
+    });
+    Ok(receiver)
+}
 
-    fn note(&mut self, notice: &NetlinkMessage<RouteNetlinkMessage>) {
-        let change = classify(notice);
-        self.pending.interfaces |= change.interfaces;
-        self.pending.hops |= change.hops;
+/// Waits for the next notice, and for the burst that it belongs to. `None` when the subscription has
+/// ended.
+async fn next(notices: &mut UnboundedReceiver<Notice>) -> Option<HostChange> {
+    let (first, _) = notices.next().await?;
+    let mut change = classify(&first);
+    let end = Instant::now() + LONGEST;
+    while Instant::now() < end {
+        let Ok(Some((more, _))) = tokio::time::timeout(QUIET, notices.next()).await else {
+            break;
+        };
+        let more = classify(&more);
+        change.interfaces |= more.interfaces;
+        change.hops |= more.hops;
     }
+    Some(change)
 }
 
 fn classify(message: &NetlinkMessage<RouteNetlinkMessage>) -> HostChange {
-    let NetlinkPayload::InnerMessage(inner) = &message.payload else {
-        return HostChange::default();
+    let inner = match &message.payload {
+        NetlinkPayload::InnerMessage(inner) => inner,
+        // Some notices were lost: anything may have changed.
+        NetlinkPayload::Overrun(_) => {
+            return HostChange {
+                interfaces: true,
+                hops: true,
+            };
+        }
+        _ => return HostChange::default(),
     };
     match inner {
         RouteNetlinkMessage::NewLink(_)

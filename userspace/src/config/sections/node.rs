@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use forebay_common::abi::MAX_VIRTUAL_NETWORKS;
 use ipnet::IpNet;
 use log::LevelFilter;
 
@@ -84,6 +85,7 @@ pub(super) fn node(mut table: Table<'_>, host_name: &dyn Fn() -> Option<String>)
             .get("hash_seed", numbers::integer(0..=i64::MAX.unsigned_abs()))
             .present(),
     };
+    limit_networks(&table, &value.virtual_network);
     table.finish().with(value, Vec::new())
 }
 
@@ -110,6 +112,19 @@ fn interfaces(table: &mut Table<'_>) -> Vec<String> {
         }
     }
     interfaces
+}
+
+/// The data plane has room for so many prefixes.
+fn limit_networks(table: &Table<'_>, networks: &[IpNet]) {
+    let most = MAX_VIRTUAL_NETWORKS as usize;
+    let ipv4 = networks.iter().filter(|net| net.addr().is_ipv4()).count();
+    if ipv4.max(networks.len() - ipv4) > most {
+        table.source().error(
+            table.place().at("virtual_network"),
+            &format!("at most {most} prefixes a family"),
+            "the table of the data plane has no more room; join neighbouring prefixes".to_owned(),
+        );
+    }
 }
 
 fn private_space() -> Vec<IpNet> {
