@@ -14,6 +14,7 @@ mod detach;
 mod expiry;
 mod explain;
 mod hash_seed;
+mod host;
 mod interfaces;
 mod iperf;
 mod lab_itself;
