@@ -97,7 +97,7 @@ fn sequence(live: &mut Live, seed: u64, length: u64, census: &mut Census) -> Res
     let mut chance = Chance::new(seed);
     let mut world = scene(&mut chance);
     let mut twins = Twins::new(live, &world);
-    let mut grammar = Grammar::default();
+    let mut grammar = Grammar::new(&mut chance);
     let mut events: Vec<Event> = Vec::new();
     for step in 0..length {
         let (before, swept) = meanwhile(&mut twins, &mut world, &mut chance);

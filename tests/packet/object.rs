@@ -83,7 +83,7 @@ fn shapes() -> Vec<Shape> {
             HASH,
             size_of::<RuleKey>(),
             size_of::<Rule>(),
-            MAX_RULES,
+            2 * MAX_RULES,
         ),
         (names::RINGS, ARRAY_OF_MAPS, word, word, MAX_RINGS),
         (

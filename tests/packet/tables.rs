@@ -50,6 +50,7 @@ macro_rules! behaviours {
 
 behaviours! {
     packets_leave_by_the_same_nic_or_another: "arms",
+    sources_that_can_have_no_flow_open_none: "bad source",
     checksums_are_right_at_the_corners: "checksums",
     outsiders_do_not_reach_instances_directly: "direct",
     flows_expire_on_time: "expiry",

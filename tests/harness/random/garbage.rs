@@ -23,7 +23,13 @@ pub fn bytes(chance: &mut Chance) -> Vec<u8> {
 
 /// Changes some bytes of a frame, or cuts it.
 pub fn damage(bytes: &mut Vec<u8>, chance: &mut Chance) {
-    match chance.below(4) {
+    match chance.below(5) {
+        // The length field, if this is IPv4 or IPv6 without tags.
+        4 if bytes.len() > 20 => {
+            let at = *chance.pick(&[16, 18]);
+            let length = *chance.pick(&[0, 7, 19, 20, 27, 39, 40, 60, 1_500, 0xffff_u16]);
+            bytes[at..at + 2].copy_from_slice(&length.to_be_bytes());
+        }
         0 => {
             let length = chance.within(SHORTEST as u64, bytes.len() as u64);
             bytes.truncate(length as usize);

@@ -19,10 +19,16 @@ use forebay_common::flow::{Flow, FlowKey};
 use super::garbage;
 
 /// Where frames come from.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Grammar {
+    /// How many clients and ports there are in this sequence: few meet often.
+    clients: usize,
+    client_ports: u64,
+    services: usize,
     last: Option<Frame>,
 }
+
+const CLIENTS: [Host; 4] = [CLIENT, CLIENT_2, LOCAL_CLIENT.host, ONE_ARM_CLIENT.host];
 
 const FLAGS: [u8; 12] = [
     SYN,
@@ -38,9 +44,19 @@ const FLAGS: [u8; 12] = [
     RST | ACK,
     0,
 ];
-const PORTS: [u16; 7] = [80, 80, 53, 443, 1443, 2443, 81];
+const PORTS: [u16; 6] = [80, 53, 443, 1443, 2443, 81];
 
 impl Grammar {
+    /// Words for a sequence.
+    pub fn new(chance: &mut Chance) -> Self {
+        Self {
+            clients: chance.within(1, CLIENTS.len() as u64) as usize,
+            client_ports: chance.within(1, 4),
+            services: chance.within(1, PORTS.len() as u64) as usize,
+            last: None,
+        }
+    }
+
     /// The next frame and the interface it comes in on. `flows` are those there are.
     pub fn next(
         &mut self,
@@ -49,8 +65,8 @@ impl Grammar {
         now: u64,
     ) -> (Vec<u8>, &'static Link) {
         let mut frame = match chance.below(20) {
-            0..7 => request(chance),
-            7..14 => of_a_flow(chance, flows, now).unwrap_or_else(|| request(chance)),
+            0..7 => self.request(chance),
+            7..14 => of_a_flow(chance, flows, now).unwrap_or_else(|| self.request(chance)),
             14 => from_instance(chance),
             15 => between_any(chance),
             16 => {
@@ -61,10 +77,10 @@ impl Grammar {
             }
             17 => match self.last.take() {
                 Some(last) => last,
-                None => request(chance),
+                None => self.request(chance),
             },
             18 => return (garbage::bytes(chance), *chance.pick(&LINKS)),
-            _ => request(chance).turned(),
+            _ => self.request(chance).turned(),
         };
         decorate(&mut frame, chance);
         let ingress = frame.ingress;
@@ -74,6 +90,29 @@ impl Grammar {
             garbage::damage(&mut bytes, chance);
         }
         (bytes, ingress)
+    }
+
+    /// A packet of a client to a frontend.
+    fn request(&self, chance: &mut Chance) -> Frame {
+        let version = *chance.pick(&IpVersion::BOTH);
+        let links = [&NORTH, &NORTH, &NORTH, &NORTH, &SOUTH, &DEAF];
+        let source = if chance.one_in(12) {
+            anybody(chance)
+        } else {
+            *chance.pick(&CLIENTS[..self.clients])
+        };
+        let port = *chance.pick(&PORTS[..self.services]);
+        let usual = if port == 53 { UDP } else { TCP };
+        Frame {
+            protocol: if chance.one_in(5) { UDP } else { usual },
+            flags: *chance.pick(&FLAGS),
+            sequence: chance.bits() as u32,
+            acknowledgement: chance.bits() as u32,
+            ..Frame::of(version)
+                .from_link(link(chance, &links))
+                .coming_from(source, 40_000 + chance.below(self.client_ports) as u16)
+                .towards(*chance.pick(&[FRONTEND, FRONTEND, FRONTEND_2]), port)
+        }
     }
 }
 
@@ -105,36 +144,6 @@ fn anybody(chance: &mut Chance) -> Host {
         },
     ];
     *chance.pick(&hosts)
-}
-
-/// A packet of a client to a frontend.
-fn request(chance: &mut Chance) -> Frame {
-    let version = *chance.pick(&IpVersion::BOTH);
-    let link = *chance.pick(&[&NORTH, &NORTH, &NORTH, &NORTH, &SOUTH, &DEAF]);
-    let clients = [
-        CLIENT,
-        CLIENT,
-        CLIENT_2,
-        LOCAL_CLIENT.host,
-        ONE_ARM_CLIENT.host,
-    ];
-    let source = if chance.one_in(12) {
-        anybody(chance)
-    } else {
-        *chance.pick(&clients)
-    };
-    let port = *chance.pick(&PORTS);
-    let usual = if port == 53 { UDP } else { TCP };
-    Frame {
-        protocol: if chance.one_in(5) { UDP } else { usual },
-        flags: *chance.pick(&FLAGS),
-        sequence: chance.bits() as u32,
-        acknowledgement: chance.bits() as u32,
-        ..Frame::of(version)
-            .from_link(link)
-            .coming_from(source, 40_000 + chance.below(4) as u16)
-            .towards(*chance.pick(&[FRONTEND, FRONTEND, FRONTEND_2]), port)
-    }
 }
 
 /// A packet of a flow that is there.

@@ -1,6 +1,7 @@
 //! What packets become, as data. One file per behaviour; each gives its cases for both families.
 
 mod arms;
+mod bad_source;
 mod checksums;
 mod direct;
 mod expiry;
@@ -32,8 +33,9 @@ use forebay_tests::world::Pair;
 pub(crate) type Table = (&'static str, fn() -> Vec<Case>);
 
 /// Every behaviour.
-pub(crate) const TABLES: [Table; 21] = [
+pub(crate) const TABLES: [Table; 22] = [
     ("arms", arms::cases),
+    ("bad source", bad_source::cases),
     ("checksums", checksums::cases),
     ("direct", direct::cases),
     ("expiry", expiry::cases),

@@ -62,6 +62,7 @@ fn nowhere(version: IpVersion) -> Vec<Case> {
         ("blackhole", 15, BLACKHOLED),
         ("unreachable", 16, UNREACHABLE),
         ("prohibit", 17, PROHIBITED),
+        ("local", 18, HOST_ITSELF),
     ]
     .into_iter()
     .map(|(word, backend, host)| {
@@ -82,7 +83,6 @@ fn by_kernel(version: IpVersion) -> Vec<Case> {
     let mut cases: Vec<Case> = [
         ("an unknown neighbour", 11, SILENT),
         ("an interface that is not attached", 14, APART_INSTANCE.host),
-        ("the host itself", 18, HOST_ITSELF),
     ]
     .into_iter()
     .map(|(what, backend, host)| {

@@ -1,13 +1,13 @@
 //! Two nodes with the same configuration and seed choose the same backend, and a member that goes
 //! takes little along.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use forebay_common::balance::{Distribution, RingMember, build_ring};
 use forebay_common::reason::Reason;
 use forebay_tests::chance::Chance;
 use forebay_tests::engine::{Engine, Model, with_live};
-use forebay_tests::frame::{Frame, UDP};
+use forebay_tests::frame::{Frame, TCP, UDP};
 use forebay_tests::network::plan::{CLIENT, FRONTEND, INSTANCES};
 use forebay_tests::network::{Host, IpVersion};
 use forebay_tests::world::{World, frontend_id, rule};
@@ -36,7 +36,7 @@ fn node(ids: [u32; 4], weights: [u16; 4], distribution: Distribution) -> World {
     world.rings = BTreeMap::from([(ids[0], ring.into())]);
     world.rules.clear();
     for version in IpVersion::BOTH {
-        for protocol in [forebay_tests::frame::TCP, UDP] {
+        for protocol in [TCP, UDP] {
             let rule = rule(1, ids[0], 0, distribution);
             world.add_rule(frontend_id(version, 1), protocol, 443, rule);
         }
@@ -144,46 +144,49 @@ fn consistent_connections_are_spread_by_weight() {
     with_live(|live| check(live));
 }
 
-/// One client, several connections of both protocols: by what the distribution counts.
+/// Connections of one client over a protocol.
+fn of_client(version: IpVersion, number: u8, protocol: u8) -> Vec<Frame> {
+    let mut segments = CLIENT.v6.segments();
+    segments[7] = number.into();
+    let client = Host::new([8, 8, 8, number], segments);
+    (0..20)
+        .map(|port| Frame {
+            protocol,
+            ..Frame::of(version)
+                .coming_from(client, 30_000 + port)
+                .towards(FRONTEND, 443)
+        })
+        .collect()
+}
+
+/// The instances that take the connections of each client, over TCP and over UDP.
+fn takers(engine: &mut dyn Engine, distribution: Distribution) -> Vec<[BTreeSet<usize>; 2]> {
+    let world = node([1, 2, 3, 4], [1; 4], distribution);
+    IpVersion::BOTH
+        .into_iter()
+        .flat_map(|version| (1..=10).map(move |number| (version, number)))
+        .map(|(version, number)| {
+            [TCP, UDP].map(|protocol| {
+                let frames = of_client(version, number, protocol);
+                choices(engine, &world, &frames).into_iter().collect()
+            })
+        })
+        .collect()
+}
+
 #[test]
 fn consistent_distributions_keep_together_what_they_do_not_count() {
-    let frames = |protocol: u8| -> Vec<Frame> {
-        (0..40)
-            .map(|number| Frame {
-                protocol,
-                source_port: 30_000 + number,
-                ..Frame::of(IpVersion::V6).towards(FRONTEND, 443)
-            })
-            .collect()
-    };
     let check = |engine: &mut dyn Engine| {
-        let mut kinds = BTreeMap::new();
-        for distribution in DISTRIBUTIONS {
-            let world = node([1, 2, 3, 4], [1; 4], distribution);
-            let mut used = Vec::new();
-            for protocol in [forebay_tests::frame::TCP, UDP] {
-                let mut chosen = choices(engine, &world, &frames(protocol));
-                chosen.sort_unstable();
-                chosen.dedup();
-                used.push(chosen);
-            }
-            kinds.insert(distribution as u8, used);
-        }
-        let of = |distribution: Distribution| &kinds[&(distribution as u8)];
-        assert!(
-            of(Distribution::FiveTuple)
-                .iter()
-                .all(|used| used.len() == 4)
-        );
-        assert!(
-            of(Distribution::SourceIpProtocol)
-                .iter()
-                .all(|used| used.len() == 1)
-        );
-        let [tcp, udp] = &of(Distribution::SourceIp)[..] else {
-            panic!("two protocols");
-        };
-        assert_eq!((tcp.len(), tcp), (1, udp));
+        let by_ports = takers(engine, Distribution::FiveTuple);
+        assert!(by_ports.iter().flatten().all(|used| used.len() > 1));
+
+        let by_address = takers(engine, Distribution::SourceIp);
+        assert!(by_address.iter().flatten().all(|used| used.len() == 1));
+        assert!(by_address.iter().all(|[tcp, udp]| tcp == udp));
+
+        let by_protocol = takers(engine, Distribution::SourceIpProtocol);
+        assert!(by_protocol.iter().flatten().all(|used| used.len() == 1));
+        assert!(by_protocol.iter().any(|[tcp, udp]| tcp != udp));
     };
     check(&mut Model::default());
     with_live(|live| check(live));

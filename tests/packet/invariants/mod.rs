@@ -46,7 +46,7 @@ fn random_frames(
         let mut world = scene(&mut chance);
         begin(&mut world);
         engine.load(&world);
-        let mut grammar = Grammar::default();
+        let mut grammar = Grammar::new(&mut chance);
         let mut flows = engine.flows();
         for _ in 0..200 {
             if chance.one_in(20) {
