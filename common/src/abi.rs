@@ -63,9 +63,9 @@ pub mod names {
 pub const RING_SIZE: u32 = 65_537;
 /// Rings at once; id 0 is "none".
 pub const MAX_RINGS: u32 = 16_384;
-/// Backends a family; id 0 is "none".
+/// Members' addresses, both families together; id 0 is "none".
 pub const MAX_BACKENDS: u32 = 65_536;
-/// Rules; id 0 is "none".
+/// Rules; id 0 is "none". Each is found by one key a family.
 pub const MAX_RULES: u32 = 65_536;
 /// Attached interfaces; slot 0 is "none".
 pub const MAX_INTERFACES: u32 = 64;

@@ -29,6 +29,13 @@
 //!   frames along a call chain share 512 bytes of stack.
 //! - Time and randomness come through [`tables::Tables`]; nothing here reads a clock.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        reason = "a test ends at the first thing that goes wrong"
+    )
+)]
 #![cfg_attr(not(feature = "user"), no_std)]
 
 pub mod abi;

@@ -1,7 +1,7 @@
 //! The XDP program: a frame's bytes and the tables behind [`forebay_common::pipeline`].
 //!
-//! Nothing is decided here. `frame` reaches bytes, `tables` reaches maps, `kernel` wraps helpers;
-//! those three files hold all `unsafe` of this crate.
+//! Nothing is decided here. `frame` reaches bytes, `maps` and `tables` reach maps, `kernel` wraps
+//! helpers; those files hold all `unsafe` of this crate.
 #![no_std]
 #![no_main]
 

@@ -45,7 +45,7 @@ pub(crate) static ADDRESS_FILTER: Array<u64, { filter::WORDS as usize }> = Array
 
 /// Rules by frontend address, protocol and port; written by the daemon.
 #[btf_map]
-pub(crate) static RULES: HashMap<RuleKey, Rule, { MAX_RULES as usize }, NO_PREALLOC> =
+pub(crate) static RULES: HashMap<RuleKey, Rule, { 2 * MAX_RULES as usize }, NO_PREALLOC> =
     HashMap::new();
 /// Rings by id, replaced whole by the daemon.
 #[btf_map]

@@ -134,7 +134,7 @@ impl<A: Maps + FibFamily> Tables<A> for KernelTables {
     fn flow(&self, key: &FlowKey<A>) -> Option<FlowRef<'_, A>> {
         let entry = NonNull::new(A::flows().get_ptr_mut(key)?)?;
         // SAFETY: elements are preallocated, so the memory stays valid; entries are removed only when no
-        // program can still hold them (see `pipeline::is_dead`).
+        // program can still hold them (see `pipeline::is_over_for`).
         Some(unsafe { FlowRef::new(entry) })
     }
 

@@ -95,7 +95,7 @@ pub fn flow_hash<A: Family>(key: [u64; 2], flow: &FlowKey<A>, distribution: u8) 
 /// The ring slot of a hash, `attempt` places on.
 #[inline(always)]
 pub fn slot_of(hash: u64, attempt: u32) -> u32 {
-    let slot = ((hash >> 32) * u64::from(RING_SIZE) >> 32) as u32 + attempt;
+    let slot = (((hash >> 32) * u64::from(RING_SIZE)) >> 32) as u32 + attempt;
     if slot >= RING_SIZE {
         slot - RING_SIZE
     } else {

@@ -1,6 +1,6 @@
 //! A packet of a known flow: next hop, rewrite, state, counters.
 
-use super::{Exit, Verdict};
+use super::{Exit, Terms, Verdict};
 use crate::abi::Settings;
 use crate::family::Family;
 use crate::flow::{Direction, FlowKey, FlowKind, FlowRef, Seen};
@@ -30,9 +30,9 @@ pub(super) fn forward<A: Family, F: Frame, T: Tables<A>>(
     packet: &Packet<'_, A>,
     key: &FlowKey<A>,
     flow: FlowRef<'_, A>,
-    settings: &Settings,
-    now: u64,
+    terms: Terms<'_>,
 ) -> Result<Verdict, Reason> {
+    let Terms { settings, now } = terms;
     let ingress = frame.ingress_ifindex();
     if packet.ip.hops() <= 1 {
         return Err(Reason::HopsExceeded);

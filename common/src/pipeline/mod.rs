@@ -40,6 +40,13 @@ pub enum Exit {
     Redirect(u32),
 }
 
+/// What every step of a packet goes by.
+#[derive(Clone, Copy)]
+struct Terms<'s> {
+    settings: &'s Settings,
+    now: u64,
+}
+
 /// Where a frame goes and why.
 #[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +140,15 @@ fn ip<A: Network, F: Frame, T: Tables<A> + Tables<V6>>(
             tables.flow(&key).ok_or(Reason::FlowEnding)?
         }
     };
-    forward::forward(frame, tables, link, &packet, &key, flow, settings, now)
+    forward::forward(
+        frame,
+        tables,
+        link,
+        &packet,
+        &key,
+        flow,
+        Terms { settings, now },
+    )
 }
 
 /// The live flow of a packet. A SYN that meets a flow which has ended opens a new connection, so to
