@@ -3,6 +3,14 @@
 //! `config` reads the file, `control_plane` decides (pure), `dataplane` is the only user of aya, `host`
 //! asks and sets the machine, `daemon` ties them together, `cli` and `control_socket` talk to people.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        reason = "a test ends at the first thing that goes wrong"
+    )
+)]
+
 pub mod api;
 pub mod cli;
 pub mod clock;

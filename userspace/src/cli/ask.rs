@@ -273,6 +273,8 @@ fn print_pools(pools: Vec<api::Pool>) {
     for pool in pools {
         for member in pool.members {
             let name = format!("{}/{}", member.instance, member.ip_config);
+            // The count is the member's, whatever the family.
+            let mut flows = member.active_flows.to_string();
             for address in member.addresses {
                 table.row([
                     pool.name.clone(),
@@ -282,7 +284,7 @@ fn print_pools(pools: Vec<api::Pool>) {
                     address.address,
                     address.health,
                     address.reason,
-                    member.active_flows.to_string(),
+                    std::mem::take(&mut flows),
                 ]);
             }
         }

@@ -43,8 +43,9 @@ pub(super) fn detach(common: &Common) -> Result<(), Failure> {
 /// Logs to standard error; `FOREBAY_LOG` overrides the level of the file, per module if need be.
 fn start_log(log: &Log) {
     let mut builder = env_logger::Builder::new();
-    builder.filter_level(log.level);
-    if let Ok(filter) = std::env::var("FOREBAY_LOG") {
+    // Everything passes here; the level is set below, where a reload can change it.
+    builder.filter_level(log::LevelFilter::Trace);
+    if let Ok(filter) = std::env::var(daemon::LOG_VARIABLE) {
         builder.parse_filters(&filter);
     }
     match log_format(log.format) {
@@ -66,4 +67,5 @@ fn start_log(log: &Log) {
     }
     // A second logger in one process exists in tests only.
     let _ = builder.try_init();
+    daemon::set_log_level(log);
 }

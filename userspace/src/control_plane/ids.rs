@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::net::IpAddr;
 
-use forebay_common::abi::{MAX_BACKENDS, MAX_INTERFACES, MAX_RINGS, MAX_RULES, Owner, RuleKey};
+use forebay_common::abi::{
+    MAX_ADDRESSES, MAX_BACKENDS, MAX_INTERFACES, MAX_RINGS, MAX_RULES, Owner, RuleKey,
+};
 use forebay_common::family::{V4, V6};
 use forebay_common::wire::{TCP, UDP};
 
@@ -166,7 +168,7 @@ pub struct Ids {
 impl Default for Ids {
     fn default() -> Self {
         Self {
-            frontends: IdSpace::new("frontend addresses", u32::MAX),
+            frontends: IdSpace::new("frontend addresses", MAX_ADDRESSES / 2),
             rules: IdSpace::new("rules", MAX_RULES),
             rings: IdSpace::new("rings", MAX_RINGS),
             backends: IdSpace::new("members", MAX_BACKENDS),

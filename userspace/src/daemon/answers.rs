@@ -270,8 +270,25 @@ fn tables(config: &config::model::Config) -> Vec<api::TableSize> {
             .flows
             .unwrap_or_else(|| default_flows(total_memory())),
     );
-    let rings: std::collections::BTreeSet<RingKey> =
-        config.rules.iter().flat_map(RingKey::of_rule).collect();
+    let families = |rule: &config::model::Rule| {
+        let addresses = config
+            .frontend(&rule.frontend)
+            .into_iter()
+            .flat_map(|f| f.addresses());
+        addresses
+            .map(|address| address.is_ipv6())
+            .collect::<Vec<_>>()
+    };
+    let rings: std::collections::BTreeSet<RingKey> = config
+        .rules
+        .iter()
+        .flat_map(|rule| {
+            families(rule).into_iter().map(|ipv6| RingKey {
+                pool: rule.pool.clone(),
+                ipv6,
+            })
+        })
+        .collect();
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
     let size = |name: &str, entries: u64, bytes: u64| api::TableSize {
         name: name.to_owned(),

@@ -28,6 +28,16 @@ use sweeper::Terms;
 /// Jiffies and boot clock drift apart (one is slewed); they are compared anew this often.
 const CLOCK_CHECK: Duration = Duration::from_secs(30);
 
+/// Environment variable that overrides the level of the file, per module if need be.
+pub const LOG_VARIABLE: &str = "FOREBAY_LOG";
+
+/// Sets the level that the file asks for, unless the environment says otherwise.
+pub fn set_log_level(log: &config::model::Log) {
+    if std::env::var_os(LOG_VARIABLE).is_none() {
+        log::set_max_level(log.level);
+    }
+}
+
 /// Entries up to which flows are counted anew for every question.
 const FRESH_COUNT: u64 = 200_000;
 
@@ -304,6 +314,9 @@ impl Daemon {
             sha256: loaded.sha256,
             loaded_at: start::timestamp(),
         };
+        if let Some(config) = self.control_plane.config() {
+            set_log_level(&config.log);
+        }
         for warning in &loaded.warnings {
             log::warn!("{warning}");
         }
@@ -384,7 +397,12 @@ impl Daemon {
 /// # Errors
 /// A daemon runs on the pins, or the kernel refuses.
 pub fn detach(config: &Config) -> Result<Vec<String>> {
-    let mut done = remove_pins(&config.node.bpf_fs)?;
+    let mut done = Vec::new();
+    // The daemon may have been started with another folder than the file names by now.
+    for folder in start::pin_folders(config) {
+        done.extend(remove_pins(&folder)?);
+    }
+    start::forget_pins(config);
     let restored = Sysctls::open(&config.node.state_dir).restore();
     done.extend(
         restored

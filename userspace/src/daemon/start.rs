@@ -1,6 +1,6 @@
 //! From a valid file to a running node, or to a message that says what is missing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -20,6 +20,9 @@ const CAPABILITIES: [(&str, u32); 3] =
     [("CAP_NET_ADMIN", 12), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
 const CAP_SYS_ADMIN: u32 = 21;
 
+/// File in the state folder that says where the pins are.
+const PINS: &str = "pins";
+
 pub(super) async fn start(
     options: Options,
     loaded: Loaded,
@@ -36,6 +39,7 @@ pub(super) async fn start(
     let key = hash_key(&config)?;
     let pins = Pins::lock(&config.node.bpf_fs)?;
     let fresh = !pins.has_maps();
+    remember_pins(&config)?;
     let in_force = InForce {
         sha256: loaded.sha256,
         loaded_at: timestamp(),
@@ -154,9 +158,10 @@ fn require_privilege() -> Result<()> {
         .unwrap_or("0");
     let held = u64::from_str_radix(line.trim(), 16).unwrap_or(0);
     let has = |bit: u32| held >> bit & 1 == 1;
+    let stands_in = |name: &str| name != "CAP_NET_ADMIN" && has(CAP_SYS_ADMIN);
     let missing: Vec<&str> = CAPABILITIES
         .iter()
-        .filter(|(name, bit)| !has(*bit) && !(*name != "CAP_NET_ADMIN" && has(CAP_SYS_ADMIN)))
+        .filter(|(name, bit)| !(has(*bit) || stands_in(name)))
         .map(|(name, _)| *name)
         .collect();
     if missing.is_empty() {
@@ -209,6 +214,29 @@ fn kept_seed(state_dir: &Path) -> Result<u64> {
     let seed: u64 = rand::random();
     crate::host::write_file(&path, format!("{seed}\n").as_bytes())?;
     Ok(seed)
+}
+
+/// Notes where the pins are, for a `detach` with an edited file.
+fn remember_pins(config: &Config) -> Result<()> {
+    let path = config.node.bpf_fs.display().to_string();
+    crate::host::write_file(&config.node.state_dir.join(PINS), path.as_bytes())
+}
+
+/// The folders that may hold pins of this node.
+pub(super) fn pin_folders(config: &Config) -> Vec<PathBuf> {
+    let noted = std::fs::read_to_string(config.node.state_dir.join(PINS)).ok();
+    let mut folders = vec![config.node.bpf_fs.clone()];
+    folders.extend(
+        noted
+            .map(PathBuf::from)
+            .filter(|path| *path != config.node.bpf_fs),
+    );
+    folders
+}
+
+/// Takes the note back.
+pub(super) fn forget_pins(config: &Config) {
+    let _ = std::fs::remove_file(config.node.state_dir.join(PINS));
 }
 
 fn make_folder(path: &Path) -> Result<()> {

@@ -95,7 +95,7 @@ fn explain(error: ProgramError, interface: &str, mode: Kernel) -> anyhow::Error 
     };
     match code {
         Some(libc::EBUSY) => anyhow!(
-            "{interface} has another XDP program already: remove it (`ip link set dev {interface} xdp off`, or stop the program that owns it)"
+            "{interface} has another XDP program already: stop the program that owns it (`bpftool net show dev {interface}` and `bpftool link show` name it; `bpftool link detach` removes a link that nobody owns)"
         ),
         Some(libc::EOPNOTSUPP) if matches!(mode, Kernel::Driver) => anyhow!(
             "the driver of {interface} has no native XDP: set [node].xdp_mode to \"generic\" or \"auto\""

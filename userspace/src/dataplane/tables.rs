@@ -1,15 +1,14 @@
 //! The tables that the daemon writes: a [`Change`] becomes map calls, and maps become a [`TableState`].
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use aya::Ebpf;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::xdp::DevMap;
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError};
 use forebay_common::abi::{
-    Backend, Interface, MAX_BACKENDS, MAX_INTERFACES, Owner, RING_SIZE, Rule, RuleKey, Settings,
-    names,
+    Backend, Interface, MAX_INTERFACES, Owner, RING_SIZE, Rule, RuleKey, Settings, names,
 };
 use forebay_common::balance::{RingMember, build_ring};
 use forebay_common::family::{Family, V4, V6};
@@ -26,8 +25,12 @@ where
 {
     addresses: Table<A, Owner>,
     backends: Array<MapData, Pod<Backend<A>>>,
+    backends_map: OwnedFd,
     virtual_network: LpmTrie<MapData, Pod<A>, u32>,
 }
+
+/// Members that one system call reads.
+const PAGE: usize = 8192;
 
 /// Handles of the tables, taken once.
 pub(super) struct Tables {
@@ -42,6 +45,14 @@ pub(super) struct Tables {
     tx_ports: DevMap<MapData>,
 }
 
+/// A descriptor of a map that stays in the object.
+fn descriptor(object: &Ebpf, name: &str) -> Result<OwnedFd> {
+    match object.map(name) {
+        Some(Map::Array(data)) => super::raw(data),
+        _ => bail!("{name} is not an array"),
+    }
+}
+
 fn typed<M: TryFrom<Map, Error = MapError>>(object: &mut Ebpf, name: &str) -> Result<M> {
     M::try_from(object::map(object, name)?).with_context(|| format!("open map {name}"))
 }
@@ -53,11 +64,13 @@ impl Tables {
             address_filter: typed(object, names::ADDRESS_FILTER)?,
             v4: FamilyMaps {
                 addresses: typed(object, names::ADDRESSES4)?,
+                backends_map: descriptor(object, names::BACKENDS4)?,
                 backends: typed(object, names::BACKENDS4)?,
                 virtual_network: typed(object, names::VIRTUAL_NETWORK4)?,
             },
             v6: FamilyMaps {
                 addresses: typed(object, names::ADDRESSES6)?,
+                backends_map: descriptor(object, names::BACKENDS6)?,
                 backends: typed(object, names::BACKENDS6)?,
                 virtual_network: typed(object, names::VIRTUAL_NETWORK6)?,
             },
@@ -197,11 +210,18 @@ where
             let (address, owner) = item.context("read the addresses")?;
             state.addresses.insert(address.0, owner.0);
         }
-        for id in 1..MAX_BACKENDS {
-            let backend = self.backends.get(&id, 0).context("read the members")?.0;
-            if backend.address != A::default() {
-                state.backends.insert(id, backend.address);
-            }
+        let mut cursor = sys::Cursor::default();
+        let mut ids = vec![0_u32; PAGE];
+        let mut backends = vec![Backend::<A>::default(); PAGE];
+        while !cursor.finished {
+            let map = self.backends_map.as_fd();
+            let count = sys::lookup_batch(map, &mut cursor, &mut ids, &mut backends)
+                .context("read the members")?;
+            let found = ids.iter().zip(&backends).take(count);
+            let set = found.filter(|(_, backend)| backend.address != A::default());
+            state
+                .backends
+                .extend(set.map(|(id, backend)| (*id, backend.address)));
         }
         for key in self.virtual_network.keys() {
             let key = key.context("read the virtual networks")?;

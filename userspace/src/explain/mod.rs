@@ -153,8 +153,9 @@ fn instance_of(
 /// The host's answer as the packet path knows it.
 fn route(way: Option<&Way>, snapshot: &Snapshot<'_>) -> Route {
     match way {
-        None | Some(Way::None) => Route::None,
-        Some(Way::Local) => Route::Local,
+        None => Route::None,
+        // The kernel's lookup has one answer for "no route" and for the host itself.
+        Some(Way::None | Way::Local) => Route::Local,
         Some(Way::Out { ifindex, mac, .. }) => {
             let slot = snapshot
                 .tables

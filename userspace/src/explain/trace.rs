@@ -261,7 +261,7 @@ impl<A: ModelFamily + Into<IpAddr>> Tables<A> for Trace<'_> {
         });
         let answer = match self.route {
             Route::Hop(hop) => format!("an attached interface, to {}", mac(hop.mac.octets())),
-            Route::Local => "it is the host itself".to_owned(),
+            Route::Local => "none: it is the host itself, or there is no route".to_owned(),
             Route::Kernel => "the kernel must see to it (unknown neighbour, or an interface that is not attached)".to_owned(),
             Route::TooBig => "too big for it".to_owned(),
             Route::None => "no route".to_owned(),

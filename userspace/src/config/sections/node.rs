@@ -121,7 +121,7 @@ fn limit_networks(table: &Table<'_>, networks: &[IpNet]) {
     if ipv4.max(networks.len() - ipv4) > most {
         table.source().error(
             table.place().at("virtual_network"),
-            &format!("at most {most} prefixes a family"),
+            format!("at most {most} prefixes a family"),
             "the table of the data plane has no more room; join neighbouring prefixes".to_owned(),
         );
     }
