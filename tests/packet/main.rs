@@ -12,5 +12,6 @@ mod cases;
 mod clocks;
 mod invariants;
 mod object;
+mod races;
 mod sweep;
 mod tables;

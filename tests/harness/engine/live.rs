@@ -1,6 +1,9 @@
 //! The program in the kernel, run one frame at a time.
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::sync::Barrier;
+use std::thread::ScopedJoinHandle;
 
 use anyhow::{Context, Result};
 use aya::programs::xdp::XdpMode;
@@ -8,6 +11,8 @@ use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use forebay_common::abi::{RETIRE_BATCH, RuleCounters, names};
 use forebay_common::reason::Reason;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 
 use super::maps::Maps;
 use super::{Action, Engine, Keys, Outcome, Retire, object_path};
@@ -88,6 +93,41 @@ impl Live {
         self.maps.clocks().expect("clocks can be read")
     }
 
+    /// Runs each list of frames on a CPU of its own, all at once; says where each frame went. What was
+    /// counted is not told: nobody knows which frame it was.
+    ///
+    /// # Panics
+    /// When there are fewer CPUs than lists.
+    pub fn race(&mut self, lists: &[Vec<(Vec<u8>, &Link)>]) -> Vec<Vec<Action>> {
+        let program = xdp(&mut self.ebpf, names::PROGRAM).expect("the program is loaded");
+        let (program, namespace) = (&*program, &self.namespace);
+        let start = Barrier::new(lists.len());
+        let on_cpu = |cpu: usize, list: &[(Vec<u8>, &Link)]| {
+            let mut cpus = CpuSet::new();
+            cpus.set(cpu).expect("there are that many CPUs");
+            sched_setaffinity(Pid::from_raw(0), &cpus).expect("the thread may run there");
+            namespace.enter().expect("the namespace is there");
+            start.wait();
+            let frames = list.iter();
+            frames
+                .map(|(frame, ingress)| test_run(program, frame, ingress).0)
+                .collect()
+        };
+        let actions = std::thread::scope(|scope| {
+            let threads: Vec<_> = lists
+                .iter()
+                .enumerate()
+                .map(|(cpu, list)| scope.spawn(move || on_cpu(cpu, list)))
+                .collect();
+            let join = |thread: ScopedJoinHandle<'_, Vec<Action>>| {
+                thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+            };
+            threads.into_iter().map(join).collect()
+        });
+        self.counted();
+        actions
+    }
+
     /// Runs a program that looks at no frame.
     fn run_bare(&mut self, name: &str) {
         let program = xdp(&mut self.ebpf, name).expect("the program is loaded");
@@ -135,6 +175,29 @@ fn context(length: usize, ingress: u32) -> [u8; 24] {
     bytes
 }
 
+/// Runs the program on a frame: where it goes, and its bytes.
+fn test_run(program: &Xdp, frame: &[u8], ingress: &Link) -> (Action, Vec<u8>) {
+    assert!(frame.len() >= SHORTEST, "the kernel runs no such frame");
+    let mut bytes = vec![0; frame.len()];
+    let result = program
+        .test_run(TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut bytes),
+            ctx_in: Some(&context(frame.len(), ingress.ifindex)),
+            ..TestRunOptions::default()
+        })
+        .unwrap_or_else(|error| panic!("test run of {} bytes: {error:?}", frame.len()));
+    bytes.truncate(result.data_size_out as usize);
+    let action = match result.return_value {
+        1 => Action::Drop,
+        2 => Action::Pass,
+        3 => Action::Transmit,
+        4 => Action::Redirect,
+        _ => Action::Aborted,
+    };
+    (action, bytes)
+}
+
 impl Engine for Live {
     fn name(&self) -> &'static str {
         "the kernel"
@@ -154,29 +217,12 @@ impl Engine for Live {
     }
 
     fn run(&mut self, frame: &[u8], ingress: &Link) -> Outcome {
-        assert!(frame.len() >= SHORTEST, "the kernel runs no such frame");
-        let mut bytes = vec![0; frame.len()];
         let program = xdp(&mut self.ebpf, names::PROGRAM).expect("the program is loaded");
-        let result = program
-            .test_run(TestRunOptions {
-                data_in: Some(frame),
-                data_out: Some(&mut bytes),
-                ctx_in: Some(&context(frame.len(), ingress.ifindex)),
-                ..TestRunOptions::default()
-            })
-            .unwrap_or_else(|error| panic!("test run of {} bytes: {error:?}", frame.len()));
-        bytes.truncate(result.data_size_out as usize);
-        let action = match result.return_value {
-            1 => Action::Drop,
-            2 => Action::Pass,
-            3 => Action::Transmit,
-            4 => Action::Redirect,
-            _ => Action::Aborted,
-        };
+        let (action, frame) = test_run(program, frame, ingress);
         Outcome {
             action,
             counted: self.counted(),
-            frame: bytes,
+            frame,
         }
     }
 

@@ -1,16 +1,19 @@
 //! What must hold whatever the tables and whatever the frames, of the model and of the live program.
 //!
-//! One file for each invariant of the packet path, under its name: *unique*, *inverse*, *consistent*,
-//! *on time*, *total*, *counted*, *quiet host*. Random frames come from fixed seeds, so that a failure
-//! is there again at the next run.
+//! One file for each invariant of the packet path, under its name: *unique*, *inverse*, *fail closed*,
+//! *consistent*, *on time*, *total*, *counted*, *quiet host*. Random frames come from fixed seeds, so
+//! that a failure is there again at the next run.
 
 mod consistent;
 mod counted;
+mod fail_closed;
 mod inverse;
 mod on_time;
 mod quiet_host;
 mod total;
 mod unique;
+
+pub(crate) use unique::assert_paired;
 
 use forebay_tests::chance::Chance;
 use forebay_tests::engine::{Engine, Keys, Model, Outcome, Retire, with_live};

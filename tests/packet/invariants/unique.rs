@@ -8,7 +8,7 @@ use forebay_tests::network::Side;
 use super::{on_both, random_frames};
 
 /// Checks that every entry has exactly one other, which leads back to it.
-fn assert_paired<A: Side>(flows: &BTreeMap<FlowKey<A>, Flow<A>>) {
+pub(crate) fn assert_paired<A: Side>(flows: &BTreeMap<FlowKey<A>, Flow<A>>) {
     let mut reply_keys = BTreeSet::new();
     for (key, flow) in flows {
         let reply = flow.reply_key(key.protocol);

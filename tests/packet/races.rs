@@ -1,0 +1,112 @@
+//! Two CPUs meet over one flow.
+
+use forebay_tests::engine::{Action, Engine, Live, with_live};
+use forebay_tests::frame::{Frame, SYN};
+use forebay_tests::network::IpVersion;
+use forebay_tests::network::plan::{FRONTEND_2, Link};
+use forebay_tests::world::{Flows, GRACE, IDLE, NOW, Pair, RULE_WEB, World};
+
+use crate::invariants::assert_paired;
+
+/// Connections at once.
+const CONNECTIONS: u16 = 25;
+/// Races of each kind.
+const ROUNDS: u32 = 150;
+
+fn two_cpus_meet(test: impl Fn(&mut Live, IpVersion)) {
+    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+        println!("skipped: a race needs two CPUs");
+        return;
+    }
+    with_live(|live| {
+        for _ in 0..ROUNDS {
+            for version in IpVersion::BOTH {
+                test(live, version);
+            }
+        }
+    });
+}
+
+fn connections(version: IpVersion) -> Vec<Pair> {
+    (0..CONNECTIONS)
+        .map(|number| {
+            let base = Pair::tcp(version);
+            Pair {
+                client: (base.client.0, 40_000 + number),
+                ..base
+            }
+        })
+        .collect()
+}
+
+fn sent(frames: impl Iterator<Item = Frame>) -> Vec<(Vec<u8>, &'static Link)> {
+    frames.map(|frame| (frame.build(), frame.ingress)).collect()
+}
+
+fn assert_all_paired(flows: &Flows) {
+    assert_paired(&flows.v4);
+    assert_paired(&flows.v6);
+}
+
+fn entries(flows: &Flows) -> usize {
+    flows.v4.len() + flows.v6.len()
+}
+
+#[test]
+fn one_syn_on_two_cpus_opens_one_flow() {
+    two_cpus_meet(|live, version| {
+        live.load(&World::default());
+        let syns = sent(
+            connections(version)
+                .iter()
+                .map(|pair| pair.request().flagged(SYN)),
+        );
+        let actions = live.race(&[syns.clone(), syns]);
+        assert!(
+            actions
+                .iter()
+                .flatten()
+                .all(|action| *action == Action::Redirect)
+        );
+        let flows = live.flows();
+        assert_eq!(entries(&flows), 2 * usize::from(CONNECTIONS));
+        assert_all_paired(&flows);
+        let counted = live.rule_counters()[&RULE_WEB];
+        assert_eq!(counted.new_flows, u64::from(CONNECTIONS));
+        assert_eq!(counted.packets_to_instance, 2 * u64::from(CONNECTIONS));
+    });
+}
+
+#[test]
+fn two_frontends_race_for_one_reply_tuple() {
+    two_cpus_meet(|live, version| {
+        live.load(&World::default());
+        let pairs = connections(version);
+        let first = pairs.iter().map(|pair| pair.request().flagged(SYN));
+        let second = first.clone().map(|frame| frame.towards(FRONTEND_2, 80));
+        let actions = live.race(&[sent(first), sent(second)]);
+        for (one, other) in actions[0].iter().zip(&actions[1]) {
+            let won = [one, other].map(|action| *action == Action::Redirect);
+            assert!(won[0] != won[1], "{one:?} and {other:?}");
+        }
+        let flows = live.flows();
+        assert_eq!(entries(&flows), 2 * usize::from(CONNECTIONS));
+        assert_all_paired(&flows);
+    });
+}
+
+#[test]
+fn two_cpus_replace_one_expired_flow() {
+    two_cpus_meet(|live, version| {
+        let mut world = World::default();
+        let pairs = connections(version);
+        pairs.iter().for_each(|pair| world.add(pair));
+        world.settings_mut().test_now = NOW + u64::from(IDLE) + u64::from(GRACE) + 1;
+        live.load(&world);
+        let syns = sent(pairs.iter().map(|pair| pair.request().flagged(SYN)));
+        live.race(&[syns.clone(), syns]);
+        let flows = live.flows();
+        assert_all_paired(&flows);
+        assert_eq!(entries(&flows), 2 * usize::from(CONNECTIONS));
+    });
+}
