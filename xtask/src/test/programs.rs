@@ -15,6 +15,13 @@ const ORDER: &[&str] = &[UNIT, "packet", "differential", "simulation", "e2e"];
 /// set, so that cargo always chooses the same features and builds things once.
 const CRATES: &[&str] = &["--workspace", "--exclude", "forebay-ebpf"];
 
+/// How many random frames a suite sends.
+const FRAMES: &str = "FOREBAY_FRAMES";
+/// Where their sequence begins.
+const SEED: &str = "SEED";
+/// Emulation is slow; the kernel's own verifier and helpers are what differs there.
+const FRAMES_IN_GUEST: &str = "5000";
+
 /// A built test program.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Program {
@@ -172,8 +179,16 @@ impl Program {
             folder: self.folder.clone(),
             program: self.path.clone(),
             arguments,
-            environment: self.environment(long),
+            environment: self.guest_environment(long),
         }
+    }
+
+    fn guest_environment(&self, long: bool) -> Vec<(String, String)> {
+        let mut pairs = self.environment(long);
+        if !long && !pairs.iter().any(|(name, _)| name == FRAMES) {
+            pairs.push((FRAMES.to_owned(), FRAMES_IN_GUEST.to_owned()));
+        }
+        pairs
     }
 
     fn environment(&self, long: bool) -> Vec<(String, String)> {
@@ -189,6 +204,9 @@ impl Program {
                 text(workspace::bpf_object()),
             ),
         ];
+        for name in [FRAMES, SEED] {
+            pairs.extend(std::env::var(name).map(|value| (name.to_owned(), value)));
+        }
         if long {
             pairs.push(("FOREBAY_LONG".to_owned(), "1".to_owned()));
         }
