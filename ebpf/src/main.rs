@@ -4,6 +4,11 @@
 //! helpers; those files hold all `unsafe` of this crate.
 #![no_std]
 #![no_main]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    reason = "the macro around each program makes a public function without documentation"
+)]
 
 mod frame;
 mod kernel;
