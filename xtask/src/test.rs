@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::setup::Group;
-use crate::{object, process, setup, vm, workspace};
+use crate::{object, process, setup, vm};
 use programs::{Program, UNIT};
 use summary::{Counts, Row};
 
@@ -160,9 +160,10 @@ fn in_guests(args: &Args) -> Result<Vec<Row>> {
     let suites = programs::choose(&wanted)?;
     let programs = programs::build(&suites)?;
     object::check()?;
-    let mut jobs = vec![vm::Job::load(&workspace::bpf_object())];
-    for program in programs {
-        jobs.push(program.guest_job(args.long, args.filter.as_deref()));
-    }
+    let filter = args.filter.as_deref();
+    let jobs: Vec<vm::Job> = programs
+        .iter()
+        .map(|program| program.guest_job(args.long, filter))
+        .collect();
     vm::run(&jobs)
 }

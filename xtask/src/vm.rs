@@ -7,7 +7,7 @@ pub(crate) use guest::is_dynamic;
 mod kernel;
 mod qemu;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -30,26 +30,6 @@ pub(crate) struct Job {
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<String>,
     pub(crate) environment: Vec<(String, String)>,
-}
-
-impl Job {
-    /// Loads the eBPF object by itself. A log is printed only when the verifier
-    /// refuses: under emulation, printing one takes minutes.
-    pub(crate) fn load(object: &Path) -> Self {
-        let script = "bpftool prog loadall \"$0\" /sys/fs/bpf/load >/run/load.log 2>&1 \
-            && echo 'test result: ok. 1 passed' && exit 0; tail -n 60 /run/load.log; exit 1";
-        Self {
-            name: "load".to_owned(),
-            folder: "/".into(),
-            program: "/bin/sh".into(),
-            arguments: vec![
-                "-c".to_owned(),
-                script.to_owned(),
-                object.to_string_lossy().into_owned(),
-            ],
-            environment: Vec::new(),
-        }
-    }
 }
 
 /// Runs the jobs on every kernel; one row for each kernel and job.

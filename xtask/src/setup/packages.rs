@@ -23,7 +23,7 @@ const NEEDS: &[Need] = &[
     need("iperf3", "iperf3", &[Test, Bench]),
     need("nc", "netcat-openbsd", &[Test]),
     need("tcpdump", "tcpdump", &[Test]),
-    need("bpftool", "bpftool", &[Test, Bench, Vm]),
+    need("bpftool", "bpftool", &[Test, Bench]),
     need("nft", "nftables", &[Bench]),
     need(STATIC_BUSYBOX, "busybox-static", &[Vm]),
     need("modprobe", "kmod", &[Vm]),
