@@ -38,11 +38,17 @@ const MANY: u64 = 1 << 18;
 /// Enough for every new flow of a sample.
 const NEW: u64 = 1 << 22;
 
-/// What the cases expect to find in the tables.
-pub(crate) const POPULATION: Population = Population {
-    tcp: MANY,
-    udp: SOME,
-};
+/// What the cases expect to find in the tables: most of it TCP, so that there is room for new flows.
+pub(crate) fn population(cases: &[Case]) -> Population {
+    let known = cases
+        .iter()
+        .filter(|case| case.plan.first_client == clients::KNOWN);
+    let most = known.map(|case| case.plan.mask + 1).max().unwrap_or(1);
+    Population {
+        tcp: most,
+        udp: most.min(SOME),
+    }
+}
 
 /// All cases, in the order of the report.
 pub(crate) fn all(effort: Effort) -> Vec<Case> {
@@ -239,8 +245,10 @@ fn known_flows<A: Net>(maker: &Maker, limit: f64) -> Vec<Case> {
         let tcp = known::<A>(flows);
         let course = if is_udp { tcp.udp() } else { tcp };
         let case = maker.of(what, course, target, REDIRECT);
+        // In between the neighbours' use of the shared cache decides: nothing to hold anybody to.
+        let goal = (flows != SOME).then_some(Goal::Ratio(limit));
         cases.push(
-            case.against(&minimal_name::<A>(is_udp, flows), Some(Goal::Ratio(limit)))
+            case.against(&minimal_name::<A>(is_udp, flows), goal)
                 .becoming(towards_backend(course)),
         );
     }

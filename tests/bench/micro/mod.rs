@@ -4,12 +4,15 @@ mod case;
 mod cases;
 mod stage;
 
+use std::collections::HashSet;
+
 use anyhow::{Context, Result};
 use case::{Case, Goal};
 use cases::Effort;
 use stage::{Place, Stage};
 
 use crate::Arguments;
+use crate::interrupt;
 use crate::product::object_path;
 use crate::report::micro::{Measured, MicroReport};
 use crate::stats::Summary;
@@ -34,9 +37,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<MicroReport> {
 }
 
 fn plan(arguments: &Arguments) -> (Rounds, Effort) {
-    let usual = if arguments.quick { 3 } else { 9 };
+    let usual = if arguments.quick { 3 } else { 10 };
     let rounds = usize::from(arguments.rounds.unwrap_or(usual));
-    let loads = if arguments.quick { 1 } else { 3 };
+    let loads = if arguments.quick { 1 } else { 5 };
     let effort = if arguments.quick {
         Effort {
             hot: 200_000,
@@ -56,11 +59,12 @@ fn plan(arguments: &Arguments) -> (Rounds, Effort) {
 
 fn measure(arguments: &Arguments, object: &std::path::Path) -> Result<MicroReport> {
     let (rounds, effort) = plan(arguments);
-    let cases = cases::all(effort);
+    let cases = wanted(arguments, cases::all(effort));
     let mut samples = vec![Vec::new(); cases.len()];
     let mut facts = None;
+    let population = cases::population(&cases);
     for load in 0..rounds.loads {
-        let mut stage = Stage::load(object, &cases::POPULATION)?;
+        let mut stage = Stage::load(object, &population)?;
         if load == 0 {
             for case in &cases {
                 case.verify(&mut stage)?;
@@ -74,6 +78,7 @@ fn measure(arguments: &Arguments, object: &std::path::Path) -> Result<MicroRepor
         let share = (rounds.rounds + rounds.loads - 1 - load) / rounds.loads;
         for _ in 0..share {
             for (case, samples) in cases.iter().zip(&mut samples) {
+                interrupt::check()?;
                 samples.push(case.sample(&mut stage)?);
             }
             eprint!(".");
@@ -87,6 +92,24 @@ fn measure(arguments: &Arguments, object: &std::path::Path) -> Result<MicroRepor
         cases: evaluate(&cases, &summaries),
         facts: facts.context("no object was loaded")?,
     })
+}
+
+/// The cases that were asked for, and what they are compared with.
+fn wanted(arguments: &Arguments, all: Vec<Case>) -> Vec<Case> {
+    let mut names: HashSet<String> = HashSet::new();
+    // A yardstick has a floor of its own.
+    for _ in 0..3 {
+        for case in &all {
+            if arguments.wants(&case.name) || names.contains(&case.name) {
+                names.insert(case.name.clone());
+                names.extend(case.floor.clone());
+                names.extend(case.yardstick.clone());
+            }
+        }
+    }
+    all.into_iter()
+        .filter(|case| names.contains(&case.name))
+        .collect()
 }
 
 fn evaluate(cases: &[Case], summaries: &[Summary]) -> Vec<Measured> {

@@ -32,7 +32,7 @@ pub(crate) const DRIVERS: [&str; 7] = [
     "idle",
 ];
 
-/// How many flows are in the tables: most of them TCP, so that there is room for new ones.
+/// How many flows are in the tables.
 pub(crate) struct Population {
     pub(crate) tcp: u64,
     pub(crate) udp: u64,

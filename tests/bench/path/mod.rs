@@ -13,6 +13,7 @@ use sample::{Flows, LeftOver, Trial};
 use setup::Setup;
 
 use crate::Arguments;
+use crate::interrupt;
 use crate::report::path::{Headline, PathReport, Row};
 use crate::scene::Net;
 use crate::stats::Summary;
@@ -42,6 +43,12 @@ struct Series {
     samples: Vec<f64>,
 }
 
+impl Series {
+    fn name(&self) -> String {
+        format!("{} {}: {}", self.family, self.traffic, self.router.label())
+    }
+}
+
 /// Measures everything, and reports.
 pub(crate) fn run(arguments: &Arguments, cpu: usize) -> Result<PathReport> {
     let mut setup = Setup::create().context("set the path benchmark up")?;
@@ -53,11 +60,16 @@ pub(crate) fn run(arguments: &Arguments, cpu: usize) -> Result<PathReport> {
         );
     }
     let mut series = all_series(with_nft);
+    series.retain(|one| {
+        let is_compared_with = matches!(one.router, Router::Floor | Router::NftFull);
+        is_compared_with || arguments.wants(&one.name())
+    });
     let usual = if arguments.quick { 2 } else { 5 };
     let rounds = arguments.rounds.unwrap_or(usual);
     let (known, new) = packets(arguments.quick);
     for _ in 0..rounds {
         for one in &mut series {
+            interrupt::check()?;
             let trial = Trial {
                 router: one.router,
                 flows: one.flows,
@@ -110,7 +122,7 @@ fn evaluate(series: &[Series], rounds: usize) -> PathReport {
         for one in group {
             let own = net(one.router).filter(|_| one.router != Router::Floor);
             rows.push(Row {
-                name: format!("{} {}: {}", one.family, one.traffic, one.router.label()),
+                name: one.name(),
                 total: Summary::of(&one.samples),
                 net: own,
                 nft_over_this: nft.zip(own).map(|(nft, own)| nft / own),

@@ -4,7 +4,7 @@ pub(crate) mod micro;
 pub(crate) mod path;
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
@@ -28,10 +28,10 @@ pub(crate) trait Report: Serialize + DeserializeOwned {
     fn missed(&self) -> (Vec<String>, usize);
 }
 
-/// Prints a result and keeps it as the last one of its name.
-pub(crate) fn publish<R: Report>(name: &str, machine: &Machine, result: R) -> Result<()> {
-    let path = file(name)?;
-    let last = last_recorded::<R>(&path);
+/// Prints a result and keeps it as the last one of its name, if it has one.
+pub(crate) fn publish<R: Report>(name: Option<String>, machine: &Machine, result: R) -> Result<()> {
+    let path = name.map(|name| file(&name)).transpose()?;
+    let last = path.as_deref().and_then(last_recorded::<R>);
     machine.print();
     result.print(last.as_ref().map(|record| &record.result));
     if let Some(last) = &last {
@@ -42,6 +42,13 @@ pub(crate) fn publish<R: Report>(name: &str, machine: &Machine, result: R) -> Re
     for line in missed {
         println!("  NOT reached: {line}");
     }
+    match path {
+        Some(path) => record(&path, machine, result),
+        None => Ok(()),
+    }
+}
+
+fn record<R: Report>(path: &Path, machine: &Machine, result: R) -> Result<()> {
     let record = Record {
         machine: machine.clone(),
         result,
@@ -50,7 +57,7 @@ pub(crate) fn publish<R: Report>(name: &str, machine: &Machine, result: R) -> Re
         std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
     }
     let text = serde_json::to_string_pretty(&record)?;
-    std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+    std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
     println!("recorded in {}\n", path.display());
     Ok(())
 }
@@ -60,7 +67,7 @@ fn file(name: &str) -> Result<PathBuf> {
 }
 
 /// The last record, if there is one that this program understands.
-fn last_recorded<R: DeserializeOwned>(path: &std::path::Path) -> Option<Record<R>> {
+fn last_recorded<R: DeserializeOwned>(path: &Path) -> Option<Record<R>> {
     let text = std::fs::read_to_string(path).ok()?;
     match serde_json::from_str(&text) {
         Ok(record) => Some(record),
