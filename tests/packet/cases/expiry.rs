@@ -51,6 +51,13 @@ fn lives(version: IpVersion) -> Vec<Life> {
             false,
         ),
         tcp(
+            "an unanswered flow from mid-connection",
+            Seen::ACK,
+            none,
+            TIMEOUTS.tcp_half_open,
+            false,
+        ),
+        tcp(
             "an answered half-open flow",
             Seen::SYN,
             Seen::SYN,
