@@ -5,14 +5,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use nix::sys::stat::Mode;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{UnixListener, UnixSocket, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::api::{Request, Response};
 
 /// Longest line that is read: a configuration file inside a `plan` request.
 const LONGEST_LINE: u64 = 64 << 20;
+/// Clients that may wait to be accepted.
+const BACKLOG: u32 = 128;
 /// How long a client may take to ask.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -42,14 +45,19 @@ pub async fn listen(path: &Path) -> Result<mpsc::Receiver<Call>> {
         std::fs::remove_file(path)
             .with_context(|| format!("remove the stale socket {}", path.display()))?;
     }
-    // The mask closes the moment between making the socket and setting its mode.
-    let mask = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
-    let listener = UnixListener::bind(path);
-    nix::sys::stat::umask(mask);
-    let listener = listener.with_context(|| format!("listen on {}", path.display()))?;
+    let listener = bind(path).with_context(|| format!("listen on {}", path.display()))?;
     let (calls, receiver) = mpsc::channel(64);
     tokio::spawn(accept(listener, calls));
     Ok(receiver)
+}
+
+/// A socket that was never anybody else's: Linux makes the file with the mode that the descriptor has
+/// (unix(7)), and a mask would be the whole process's.
+fn bind(path: &Path) -> Result<UnixListener> {
+    let socket = UnixSocket::new_stream()?;
+    nix::sys::stat::fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    socket.bind(path)?;
+    Ok(socket.listen(BACKLOG)?)
 }
 
 async fn accept(listener: UnixListener, calls: mpsc::Sender<Call>) {
