@@ -1,11 +1,12 @@
 //! What crosses the boundary between kernel and host besides flows: table values, names, sizes.
 
+use crate::family::{V4, V6};
 use crate::flow::{FlowKey, Timeouts};
 use crate::wire::Mac;
 
 /// Version of every layout in this crate. It names the folder of the pins, so that a daemon never
 /// reads tables of another shape.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Names of programs, tables and globals in the object.
 pub mod names {
@@ -49,6 +50,16 @@ pub mod names {
     pub const INTERFACES: &str = "INTERFACES";
     /// Interface number to slot.
     pub const INTERFACE_SLOTS: &str = "INTERFACE_SLOTS";
+    /// [`super::VlanKey`] to the slot of the VLAN device that takes such frames.
+    pub const VLANS: &str = "VLANS";
+    /// Programs that the first one hands rarer packets to, by [`crate::pipeline::Stage`].
+    pub const STAGES: &str = "STAGES";
+    /// Programs in [`STAGES`], in its order.
+    pub const STAGE_PROGRAMS: [&str; 3] = ["unusual", "icmp", "complain"];
+    /// [`super::FragmentKey`] to [`super::Fragments`], IPv4.
+    pub const FRAGMENTS4: &str = "FRAGMENTS4";
+    /// [`super::FragmentKey`] to [`super::Fragments`], IPv6.
+    pub const FRAGMENTS6: &str = "FRAGMENTS6";
     /// Slot to device, for redirects.
     pub const TX_PORTS: &str = "TX_PORTS";
     /// Packets by [`crate::reason::Reason`].
@@ -67,8 +78,10 @@ pub const MAX_RINGS: u32 = 16_384;
 pub const MAX_BACKENDS: u32 = 65_536;
 /// Rules; id 0 is "none". Each is found by one key a family.
 pub const MAX_RULES: u32 = 65_536;
-/// Attached interfaces; slot 0 is "none".
+/// Attached interfaces and VLAN devices over them; slot 0 is "none".
 pub const MAX_INTERFACES: u32 = 64;
+/// Fragmented packets under way at once, a family.
+pub const MAX_FRAGMENTED: u32 = 8_192;
 /// Frontends and instances a family.
 pub const MAX_ADDRESSES: u32 = 131_072;
 /// Prefixes of the virtual network a family.
@@ -115,6 +128,12 @@ impl Owner {
     pub const FRONTEND: u32 = 1;
     /// An instance's private address.
     pub const INSTANCE: u32 = 2;
+    /// A frontend's address that is the host's own: what no rule and no flow wants is the kernel's.
+    pub const SHARED: u32 = 4;
+    /// A frontend's address whose echo requests are answered: a rule of it has a member that takes flows.
+    pub const ECHO: u32 = 8;
+    /// A frontend's address that has rules, of which none has a member: echo requests are told so.
+    pub const ECHO_UNREACHABLE: u32 = 16;
 }
 
 /// What a rule is found by.
@@ -179,11 +198,11 @@ pub struct Backend<A> {
     pub address: A,
 }
 
-/// An interface that the program is attached to.
+/// An interface that the program is attached to, or a VLAN device over one.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Interface {
-    /// Its number; 0: unset.
+    /// Its number, as routes name it; 0: unset.
     pub ifindex: u32,
     /// Its MTU, bytes.
     pub mtu: u32,
@@ -191,11 +210,34 @@ pub struct Interface {
     pub mac_head: u32,
     /// Last two octets of its MAC address.
     pub mac_tail: u16,
-    /// Unused.
-    pub padding: u16,
+    /// Set of the constants below.
+    pub flags: u16,
+    /// Number of the NIC that its frames leave by: its own, or that of the NIC under a VLAN device.
+    pub nic: u32,
+    /// Tags of its frames, outer first, raw: type and tag control information; 0: none.
+    pub tags: [u32; 2],
+    /// The node's own address on it, the source of messages about packets from there; zero: none.
+    pub address4: V4,
+    /// The same for IPv6; zero: none.
+    pub address6: V6,
+}
+
+/// What names the VLAN device that takes a tagged frame.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct VlanKey {
+    /// Number of the NIC.
+    pub nic: u32,
+    /// VLAN id of the outer tag, host byte order.
+    pub outer: u16,
+    /// VLAN id of the inner tag, host byte order; 0: none.
+    pub inner: u16,
 }
 
 impl Interface {
+    /// Frames cannot be redirected to its NIC from another one: they go to the kernel.
+    pub const NO_REDIRECT: u16 = 1;
+
     /// Its MAC address.
     #[inline(always)]
     pub const fn mac(&self) -> Mac {
@@ -204,6 +246,35 @@ impl Interface {
             tail: self.mac_tail,
         }
     }
+}
+
+/// What the fragments of one packet have in common (RFC 791 section 3.2, RFC 8200 section 4.5).
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct FragmentKey<A> {
+    /// Source address, raw.
+    pub source: A,
+    /// Destination address, raw.
+    pub destination: A,
+    /// Identification, raw.
+    pub identification: u32,
+    /// Protocol number for IPv4; 0 for IPv6, where the identification alone counts.
+    pub protocol: u32,
+}
+
+/// What the first fragment of a packet told, for those that follow.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Fragments {
+    /// When the first fragment came, jiffies.
+    pub since: u64,
+    /// Source and destination port as the word that stands in the header.
+    pub ports: u32,
+    /// Protocol number of the header above IP.
+    pub protocol: u32,
+    /// Stretches that have come, in units of eight octets: end in the upper half, begin in the lower;
+    /// 0: unused.
+    pub stretches: [u32; 4],
 }
 
 /// Counters of a rule, a CPU.
@@ -253,6 +324,10 @@ impl Settings {
 const _: () = assert!(size_of::<Owner>() == 16);
 const _: () = assert!(size_of::<RuleKey>() == 8);
 const _: () = assert!(size_of::<Rule>() == 16);
-const _: () = assert!(size_of::<Interface>() == 16);
+const _: () = assert!(size_of::<Interface>() == 48);
+const _: () = assert!(size_of::<VlanKey>() == 8);
+const _: () = assert!(size_of::<FragmentKey<V4>>() == 16);
+const _: () = assert!(size_of::<FragmentKey<V6>>() == 40);
+const _: () = assert!(size_of::<Fragments>() == 32);
 const _: () = assert!(size_of::<RuleCounters>() == 40);
 const _: () = assert!(size_of::<Settings>() == 64);

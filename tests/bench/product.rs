@@ -169,7 +169,8 @@ impl Product {
             mtu: 1500,
             mac_head: port.mac.head,
             mac_tail: port.mac.tail,
-            padding: 0,
+            nic: port.ifindex,
+            ..Interface::default()
         };
         bpf::put(self.map(names::INTERFACES)?, &port.slot, &interface)?;
         bpf::put(self.map(names::INTERFACE_SLOTS)?, &port.ifindex, &port.slot)?;

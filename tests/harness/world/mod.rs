@@ -228,7 +228,8 @@ impl World {
                         mtu: link.mtu,
                         mac_head: mac.head,
                         mac_tail: mac.tail,
-                        padding: 0,
+                        nic: link.ifindex,
+                        ..Interface::default()
                     };
                     (link.slot, interface)
                 })

@@ -244,6 +244,7 @@ fn interface_entry(interface: &HostInterface) -> Interface {
         mtu: interface.mtu,
         mac_head: interface.mac.head,
         mac_tail: interface.mac.tail,
-        padding: 0,
+        nic: interface.ifindex,
+        ..Interface::default()
     }
 }
