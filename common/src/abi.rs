@@ -319,6 +319,8 @@ pub struct Settings {
 impl Settings {
     /// Outsiders may address instances directly.
     pub const ALLOW_DIRECT: u32 = 1;
+    /// The operator told the node to claim its addresses; for the next daemon, no packet asks.
+    pub const ADVERTISE_ON: u32 = 2;
 }
 
 const _: () = assert!(size_of::<Owner>() == 16);

@@ -1,6 +1,5 @@
 //! Configuration and host to tables.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use forebay_common::abi::{self, Interface, LAYOUT_VERSION, Owner, Settings};
@@ -12,7 +11,7 @@ use ipnet::IpNet;
 use super::ids::{Bits, Ids};
 use super::state::{HostInterface, Ring, TableState};
 use crate::clock::TickRate;
-use crate::config::model::{Advertise, Config, Distribution, Ports, Protocol, Rule};
+use crate::config::model::{Config, Distribution, Ports, Protocol, Rule};
 
 /// Next hops are looked up again after this time, so that forwarding heals without the daemon.
 const HOP_LIFETIME: Duration = Duration::from_secs(1);
@@ -47,6 +46,12 @@ pub(super) struct Inputs<'c> {
     pub(super) rate: TickRate,
     pub(super) hash_key: [u64; 2],
     pub(super) hops_valid_from: u32,
+    /// Whether public addresses are answered for.
+    pub(super) advertises: bool,
+    /// Whether `forebay advertise on` was said.
+    pub(super) said_on: bool,
+    /// What the tables hold now.
+    pub(super) applied: &'c TableState,
 }
 
 impl Inputs<'_> {
@@ -74,8 +79,8 @@ impl Inputs<'_> {
             };
         }
         self.add_instances(&mut state);
-        self.add_frontends(&mut state);
         self.add_rules(&mut state);
+        self.add_frontends(&mut state);
         state
     }
 
@@ -84,11 +89,8 @@ impl Inputs<'_> {
         let ticks = |duration| self.rate.ticks(duration);
         Settings {
             layout: LAYOUT_VERSION,
-            flags: if self.config.node.allow_direct {
-                Settings::ALLOW_DIRECT
-            } else {
-                0
-            },
+            flags: flag(self.config.node.allow_direct, Settings::ALLOW_DIRECT)
+                | flag(self.said_on, Settings::ADVERTISE_ON),
             hash_key: self.hash_key,
             timeouts: Timeouts {
                 tcp_half_open: ticks(timeouts.tcp_half_open),
@@ -121,39 +123,6 @@ impl Inputs<'_> {
                 }
             }
         }
-    }
-
-    /// Configured frontends, and retired ones, whose last flows still need their address.
-    fn add_frontends(&self, state: &mut TableState) {
-        let configured = self.config.frontends.iter().flat_map(|f| f.addresses());
-        for address in configured.chain(self.ids.frontends.retired().copied()) {
-            let Some(id) = self.ids.frontends.get(&address) else {
-                continue;
-            };
-            let owner = match Bits::from(address) {
-                Bits::V4(address) => state.v4.addresses.entry(address).or_default(),
-                Bits::V6(address) => state.v6.addresses.entry(address).or_default(),
-            };
-            owner.roles |= Owner::FRONTEND;
-            owner.id = id;
-            owner.on_link = self.on_link(address);
-        }
-    }
-
-    /// The interfaces on whose link an address lies, as a set of slots.
-    fn on_link(&self, address: IpAddr) -> u64 {
-        if self.config.node.advertise != Advertise::Neighbor {
-            return 0;
-        }
-        let holds = |interface: &&HostInterface| {
-            interface.networks.iter().any(|net| net.contains(&address))
-        };
-        let slots = self
-            .host
-            .iter()
-            .filter(holds)
-            .filter_map(|interface| self.ids.slots.get(&interface.name));
-        slots.fold(0, |set, slot| set | 1 << slot)
     }
 
     fn add_rules(&self, state: &mut TableState) {
@@ -236,6 +205,10 @@ impl Inputs<'_> {
         }
         state.rings.insert(id, Ring::Members(members));
     }
+}
+
+fn flag(is_set: bool, flag: u32) -> u32 {
+    if is_set { flag } else { 0 }
 }
 
 fn interface_entry(interface: &HostInterface) -> Interface {

@@ -7,16 +7,22 @@
 //! A reload, a change of the host and (later) a probe result are the same path. Whoever applies the
 //! changes does so in the order given: nothing then points at what is not there.
 
+mod advertise;
 mod desired;
 mod diff;
+mod frontends;
 mod ids;
 mod plan;
 mod state;
 mod sweep;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use forebay_common::abi::Settings;
+
+pub use advertise::Claim;
 pub use desired::RingKey;
 pub use diff::{Change, FamilyChange};
 pub use ids::{Ids, NoIdLeft};
@@ -25,7 +31,7 @@ pub use state::{FamilyState, HostInterface, Ring, TableState};
 pub use sweep::{Census, Judgement, judge};
 
 use crate::clock::TickRate;
-use crate::config::model::Config;
+use crate::config::model::{Advertise, Config};
 
 /// Something happened.
 #[derive(Debug, Clone)]
@@ -38,6 +44,8 @@ pub enum Event {
     HopsInvalid(u32),
     /// A full sweep counted the flows.
     Census(Census),
+    /// `forebay advertise` was said.
+    Advertise(bool),
 }
 
 /// The control plane.
@@ -48,6 +56,8 @@ pub struct ControlPlane {
     config: Option<Arc<Config>>,
     host: Vec<HostInterface>,
     hops_valid_from: u32,
+    /// What `forebay advertise` said last.
+    said: Option<bool>,
     ids: Ids,
     applied: TableState,
 }
@@ -61,6 +71,8 @@ impl ControlPlane {
             config: None,
             host: Vec::new(),
             hops_valid_from: adopted.settings.hops_valid_from,
+            // The tables remember it as long as they forward: not beyond a reboot.
+            said: (adopted.settings.flags & Settings::ADVERTISE_ON != 0).then_some(true),
             ids: Ids::default(),
             applied: adopted,
         }
@@ -80,6 +92,7 @@ impl ControlPlane {
                 forget_interfaces(&mut self.applied);
             }
             Event::HopsInvalid(now) => self.hops_valid_from = now,
+            Event::Advertise(on) => self.said = Some(on),
             Event::Census(census) => {
                 let in_use = |address: &IpAddr| census.frontends.contains(address);
                 if !self.ids.release_unused(&census.rules(), in_use) {
@@ -127,6 +140,19 @@ impl ControlPlane {
         &self.host
     }
 
+    /// Whether the node claims its public addresses where they are on-link.
+    pub fn advertises(&self) -> bool {
+        (self.config.as_ref())
+            .is_some_and(|config| advertise::is_on(config.node.advertise, self.said))
+    }
+
+    /// The addresses that the node claims on links that are up.
+    pub fn claims(&self) -> BTreeSet<Claim> {
+        self.config.as_ref().map_or_else(BTreeSet::new, |config| {
+            advertise::claims(config, &self.applied, &self.ids, &self.host)
+        })
+    }
+
     fn configure(&mut self, config: Arc<Config>) -> Result<(), NoIdLeft> {
         let mut ids = self.ids.clone();
         if self.config.is_none() {
@@ -134,6 +160,9 @@ impl ControlPlane {
         }
         ids.assign(&config)?;
         self.ids = ids;
+        if config.node.advertise == Advertise::None {
+            self.said = None;
+        }
         self.config = Some(config);
         Ok(())
     }
@@ -147,6 +176,9 @@ impl ControlPlane {
             rate: self.rate,
             hash_key: self.hash_key,
             hops_valid_from: self.hops_valid_from,
+            advertises: advertise::is_on(config.node.advertise, self.said),
+            said_on: self.said == Some(true),
+            applied: &self.applied,
         };
         Ok(inputs.state())
     }

@@ -73,7 +73,7 @@ fn add_bits<A: Family + Ord>(words: &mut BTreeMap<u32, u64>, family: &FamilyStat
 }
 
 /// An interface of the host that the node forwards on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HostInterface {
     /// Its name.
     pub name: String,
@@ -85,4 +85,8 @@ pub struct HostInterface {
     pub mac: Mac,
     /// Networks that are on its link, from its addresses.
     pub networks: Vec<IpNet>,
+    /// Metrics of its routes to networks that other interfaces are on too; the host prefers the lowest.
+    pub metrics: BTreeMap<IpNet, u32>,
+    /// How often its link has come up; `None`: it is down.
+    pub link_ups: Option<u32>,
 }

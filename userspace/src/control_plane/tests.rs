@@ -1,3 +1,5 @@
+mod frontends;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -66,6 +68,8 @@ fn host() -> Vec<HostInterface> {
                 .parse()
                 .unwrap(),
             ],
+            link_ups: Some(1),
+            ..HostInterface::default()
         })
         .collect()
 }
@@ -96,7 +100,7 @@ fn tables_say_what_the_file_says() {
     control_plane.handle(Event::Config(parsed(SAMPLE))).unwrap();
     let tables = control_plane.applied();
     let owner = tables.v4.addresses[&v4("203.0.113.10")];
-    assert_eq!(owner.roles, Owner::FRONTEND);
+    assert_eq!(owner.roles, Owner::FRONTEND | Owner::ECHO);
     let slot = control_plane.ids().slots.get(&"c0".to_owned()).unwrap();
     assert_eq!(owner.on_link, 1 << slot);
     let http = tables.rules[&RuleKey::new(owner.id, TCP, 80)];

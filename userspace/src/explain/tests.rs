@@ -51,6 +51,7 @@ fn explain(question: &Question, way: Option<&Way>) -> (Explanation, Option<Asked
         mtu: 1500,
         mac: Mac::from_octets([2, 0, 0, 0, 0, 5]),
         networks: vec!["10.0.1.0/24".parse().unwrap()],
+        ..HostInterface::default()
     }];
     control_plane.handle(Event::Host(host)).unwrap();
     control_plane.handle(Event::Config(config.clone())).unwrap();

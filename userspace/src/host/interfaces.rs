@@ -8,11 +8,12 @@ use forebay_common::wire::Mac;
 use futures::TryStreamExt;
 use ipnet::IpNet;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp, XdpAttached};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use rtnetlink::{Handle, RouteMessageBuilder};
 
+use super::metrics::add_metrics;
 use crate::control_plane::HostInterface;
 
 /// A connection to the kernel's routing tables.
@@ -74,8 +75,11 @@ impl Netlink {
                 mtu,
                 mac,
                 networks,
+                metrics: BTreeMap::new(),
+                link_ups: link_ups(&link),
             });
         }
+        add_metrics(&mut found).await;
         Ok(found)
     }
 
@@ -266,6 +270,25 @@ fn name_of(link: &LinkMessage) -> Option<String> {
             LinkAttribute::IfName(name) => Some(name.clone()),
             _ => None,
         })
+}
+
+/// How often the link has come up; `None` when it is down.
+fn link_ups(link: &LinkMessage) -> Option<u32> {
+    if !link
+        .header
+        .flags
+        .contains(LinkFlags::Up | LinkFlags::Running)
+    {
+        return None;
+    }
+    let count = link
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            LinkAttribute::CarrierUpCount(count) => Some(*count),
+            _ => None,
+        });
+    Some(count.unwrap_or(0))
 }
 
 fn mac_of(octets: &[u8]) -> Option<Mac> {

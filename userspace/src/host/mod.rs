@@ -3,6 +3,7 @@
 mod file;
 mod interfaces;
 mod memory;
+mod metrics;
 pub mod reach;
 mod sysctl;
 mod watch;
