@@ -7,6 +7,7 @@ use aya_ebpf::macros::btf_map;
 use forebay_common::abi::{
     Backend, Interface, MAX_ADDRESSES, MAX_BACKENDS, MAX_INTERFACES, MAX_RINGS, MAX_RULES,
     MAX_VIRTUAL_NETWORKS, Owner, RING_SIZE, RetireBatch, Rule, RuleCounters, RuleKey, Settings,
+    VlanKey,
 };
 use forebay_common::balance::filter;
 use forebay_common::family::{Family, V4, V6};
@@ -71,6 +72,9 @@ pub(crate) static INTERFACES: Array<Interface, { MAX_INTERFACES as usize }> = Ar
 /// Slots of attached interfaces; written by the daemon.
 #[btf_map]
 pub(crate) static INTERFACE_SLOTS: HashMap<u32, u32, { MAX_INTERFACES as usize }> = HashMap::new();
+/// Slots of VLAN devices over attached interfaces; written by the daemon.
+#[btf_map]
+pub(crate) static VLANS: HashMap<VlanKey, u32, { MAX_INTERFACES as usize }> = HashMap::new();
 /// Devices by slot; written by the daemon.
 #[btf_map]
 pub(crate) static TX_PORTS: DevMap<{ MAX_INTERFACES as usize }> = DevMap::new();

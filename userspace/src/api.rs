@@ -121,6 +121,9 @@ pub struct InterfaceStatus {
     pub xdp_mode: String,
     /// Whether the program is on it.
     pub attached: bool,
+    /// VLAN devices over it that the node forwards on.
+    #[serde(default)]
+    pub vlan_devices: Vec<String>,
 }
 
 /// Flow tables by family.

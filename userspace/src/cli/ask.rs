@@ -85,9 +85,14 @@ pub(super) fn status(common: &Common, json: bool) -> Result<(), Failure> {
             status.config.loaded_at
         );
         println!();
-        let mut interfaces = Table::new(["INTERFACE", "XDP MODE", "ATTACHED"]);
+        let mut interfaces = Table::new(["INTERFACE", "XDP MODE", "ATTACHED", "VLAN DEVICES"]);
         for interface in status.interfaces {
-            interfaces.row([interface.name, interface.xdp_mode, yes(interface.attached)]);
+            interfaces.row([
+                interface.name,
+                interface.xdp_mode,
+                yes(interface.attached),
+                interface.vlan_devices.join(", "),
+            ]);
         }
         interfaces.print();
         println!();

@@ -14,7 +14,7 @@ use crate::clock::TickRate;
 use crate::config::model::{Config, Distribution, Ports, Protocol, Rule};
 
 /// Next hops are looked up again after this time, so that forwarding heals without the daemon.
-const HOP_LIFETIME: Duration = Duration::from_secs(1);
+pub const HOP_LIFETIME: Duration = Duration::from_secs(1);
 /// After this time no CPU can still be using a flow entry that it found before, even one whose
 /// hypervisor has let it wait.
 const GRACE: Duration = Duration::from_millis(40);
@@ -217,7 +217,10 @@ fn interface_entry(interface: &HostInterface) -> Interface {
         mtu: interface.mtu,
         mac_head: interface.mac.head,
         mac_tail: interface.mac.tail,
-        nic: interface.ifindex,
-        ..Interface::default()
+        flags: 0,
+        nic: interface.nic(),
+        tags: interface.tags(),
+        address4: interface.address4.map_or(V4::default(), V4::from),
+        address6: interface.address6.map_or(V6::default(), V6::from),
     }
 }

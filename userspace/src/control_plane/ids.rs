@@ -21,6 +21,10 @@ use crate::config::model::{Config, Ports, Protocol, Rule};
 /// Censuses in a row that must not meet a retired id before it is free.
 const PATIENCE: u32 = 2;
 
+/// Censuses before the slot of an interface that is gone is free. No census tells who holds a slot; flows
+/// look their next hop up again within [`super::HOP_LIFETIME`], and so many censuses take longer.
+pub const SLOT_PATIENCE: u32 = 5;
+
 /// A table cannot hold as many entries as the configuration asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoIdLeft {
@@ -199,9 +203,24 @@ impl Ids {
         assign_set(&mut self.backends, &backends)
     }
 
+    /// Gives slots to the interfaces that are there, and retires those of the rest.
+    ///
+    /// # Errors
+    /// Not even the attached ones fit. A VLAN device for which no slot is left goes without: the kernel
+    /// forwards its traffic.
     pub(super) fn assign_slots(&mut self, host: &[HostInterface]) -> Result<(), NoIdLeft> {
-        for interface in host {
+        let (attached, vlans): (Vec<_>, Vec<_>) =
+            host.iter().partition(|interface| interface.is_attached());
+        let present = host
+            .iter()
+            .map(|interface| interface.name.clone())
+            .collect();
+        self.slots.retire_all_but(&present);
+        for interface in attached {
             self.slots.assign(&interface.name)?;
+        }
+        for interface in vlans {
+            let _ = self.slots.assign(&interface.name);
         }
         Ok(())
     }
@@ -222,7 +241,8 @@ impl Ids {
             .release(PATIENCE, |address, _| frontend_in_use(address));
         let rings = self.rings.release(1, |_, _| false);
         let backends = self.backends.release(1, |_, _| false);
-        rules || frontends || rings || backends
+        let slots = self.slots.release(SLOT_PATIENCE, |_, _| false);
+        rules || frontends || rings || backends || slots
     }
 
     /// Reads the ids of a former daemon out of its tables, so that flows, counters and rings keep
@@ -241,9 +261,13 @@ impl Ids {
             self.backends.adopt(IpAddr::from(*address), *id);
         }
         for (slot, interface) in &tables.interfaces {
-            if let Some(found) = host.iter().find(|known| known.ifindex == interface.ifindex) {
-                self.slots.adopt(found.name.clone(), *slot);
-            }
+            let known = host.iter().find(|known| known.ifindex == interface.ifindex);
+            // Flows may still name the slot of an interface that went while no daemon ran.
+            let name = known.map_or_else(
+                || format!("(former interface {})", interface.ifindex),
+                |known| known.name.clone(),
+            );
+            self.slots.adopt(name, *slot);
         }
         for rule in &config.rules {
             for key in self.keys_of(config, rule) {

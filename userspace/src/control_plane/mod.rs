@@ -23,11 +23,11 @@ use std::sync::Arc;
 use forebay_common::abi::Settings;
 
 pub use advertise::Claim;
-pub use desired::RingKey;
+pub use desired::{HOP_LIFETIME, RingKey};
 pub use diff::{Change, FamilyChange};
-pub use ids::{Ids, NoIdLeft};
+pub use ids::{Ids, NoIdLeft, SLOT_PATIENCE};
 pub use plan::{PlannedChange, plan};
-pub use state::{FamilyState, HostInterface, Ring, TableState};
+pub use state::{FamilyState, HostInterface, Ring, TableState, VlanDevice, XdpState, vlan_key};
 pub use sweep::{Census, Judgement, judge};
 
 use crate::clock::TickRate;

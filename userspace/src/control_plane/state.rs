@@ -1,8 +1,9 @@
 //! The tables as values.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use forebay_common::abi::{Interface, Owner, Rule, RuleKey, Settings};
+use forebay_common::abi::{Interface, Owner, Rule, RuleKey, Settings, VlanKey};
 use forebay_common::balance::{RingMember, filter};
 use forebay_common::family::{Family, V4, V6};
 use forebay_common::wire::Mac;
@@ -72,7 +73,7 @@ fn add_bits<A: Family + Ord>(words: &mut BTreeMap<u32, u64>, family: &FamilyStat
     }
 }
 
-/// An interface of the host that the node forwards on.
+/// An interface of the host that the node forwards on: attached, or a VLAN device over an attached one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HostInterface {
     /// Its name.
@@ -89,4 +90,94 @@ pub struct HostInterface {
     pub metrics: BTreeMap<IpNet, u32>,
     /// How often its link has come up; `None`: it is down.
     pub link_ups: Option<u32>,
+    /// How its frames look at the attached interface under it; none: it is attached itself.
+    pub vlan: Option<VlanDevice>,
+    /// How the program is on it now.
+    pub xdp: XdpState,
+    /// The node's own IPv4 address on it.
+    pub address4: Option<Ipv4Addr>,
+    /// The node's own IPv6 address on it, a global one if it has one.
+    pub address6: Option<Ipv6Addr>,
+}
+
+impl HostInterface {
+    /// Whether the program is on this interface itself.
+    pub fn is_attached(&self) -> bool {
+        self.vlan.is_none()
+    }
+
+    /// Number of the attached interface that its frames leave by.
+    pub fn nic(&self) -> u32 {
+        self.vlan.map_or(self.ifindex, |vlan| vlan.nic)
+    }
+
+    /// The tags of its frames, outer first, raw; 0: none.
+    pub fn tags(&self) -> [u32; 2] {
+        self.vlan.map_or([0; 2], |vlan| vlan.tags)
+    }
+}
+
+/// How an XDP program is on an interface, as the kernel says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum XdpState {
+    /// Not at all.
+    #[default]
+    None,
+    /// In its driver.
+    Native,
+    /// In the kernel's receive path.
+    Generic,
+    /// In the NIC.
+    Offloaded,
+    /// More than one of them.
+    Multiple,
+}
+
+impl XdpState {
+    /// Its word.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Offloaded => "offloaded",
+            Self::Multiple => "native and generic",
+        }
+    }
+}
+
+/// The frames of a VLAN device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VlanDevice {
+    /// Number of the attached interface under it.
+    pub nic: u32,
+    /// Tags, outer first, raw: type and tag control information as they stand in the frame; 0: none.
+    pub tags: [u32; 2],
+}
+
+impl VlanDevice {
+    /// What its frames are recognised by.
+    pub fn key(self) -> VlanKey {
+        let [outer, inner] = self.tags.map(vlan_id);
+        VlanKey {
+            nic: self.nic,
+            outer,
+            inner,
+        }
+    }
+}
+
+/// What the frames of an interface are recognised by, if it is a VLAN device.
+pub fn vlan_key(interface: &Interface) -> Option<VlanKey> {
+    let vlan = VlanDevice {
+        nic: interface.nic,
+        tags: interface.tags,
+    };
+    (vlan.tags[0] != 0).then(|| vlan.key())
+}
+
+/// The VLAN id in a raw tag.
+fn vlan_id(tag: u32) -> u16 {
+    let [_, _, high, low] = tag.to_ne_bytes();
+    u16::from_be_bytes([high, low]) & 0x0fff
 }

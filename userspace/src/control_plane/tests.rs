@@ -3,7 +3,7 @@ mod frontends;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use forebay_common::abi::{Owner, RuleKey};
+use forebay_common::abi::{MAX_INTERFACES, Owner, RuleKey};
 use forebay_common::family::V4;
 use forebay_common::wire::{Mac, TCP, UDP};
 
@@ -345,4 +345,140 @@ fn plan_names_what_a_reload_would_change() {
         changes[0].detail
     );
     assert_eq!(plan(Some(&old), &old), []);
+}
+
+fn vlan(name: &str, ifindex: u32, id: u8) -> HostInterface {
+    let tag = u32::from_ne_bytes([0x81, 0x00, 0, id]);
+    HostInterface {
+        name: name.to_owned(),
+        ifindex,
+        vlan: Some(VlanDevice {
+            nic: 7,
+            tags: [tag, 0],
+        }),
+        address4: Some("10.0.5.1".parse().unwrap()),
+        ..HostInterface::default()
+    }
+}
+
+#[test]
+fn a_vlan_device_is_an_interface_that_leaves_by_its_nic() {
+    let mut control_plane = control_plane();
+    control_plane.handle(Event::Config(parsed(SAMPLE))).unwrap();
+    let mut host = host();
+    host.push(vlan("c0.5", 20, 5));
+    control_plane.handle(Event::Host(host)).unwrap();
+    let slot = control_plane.ids().slots.get(&"c0.5".to_owned()).unwrap();
+    let entry = control_plane.applied().interfaces[&slot];
+    assert_eq!((entry.ifindex, entry.nic), (20, 7));
+    assert_eq!(entry.address4, v4("10.0.5.1"));
+    let key = vlan_key(&entry).unwrap();
+    assert_eq!((key.nic, key.outer, key.inner), (7, 5, 0));
+    let nic = control_plane.ids().slots.get(&"c0".to_owned()).unwrap();
+    let entry = control_plane.applied().interfaces[&nic];
+    assert_eq!((entry.ifindex, entry.nic), (7, 7));
+    assert_eq!(vlan_key(&entry), None);
+}
+
+#[test]
+fn the_slot_of_an_interface_that_is_gone_is_given_out_again_once_no_flow_can_name_it() {
+    let mut control_plane = control_plane();
+    control_plane.handle(Event::Config(parsed(SAMPLE))).unwrap();
+    let with = |name: &str, ifindex| {
+        let mut host = host();
+        host.push(vlan(name, ifindex, 5));
+        Event::Host(host)
+    };
+    control_plane.handle(with("c0.5", 20)).unwrap();
+    let slot_of = |plane: &ControlPlane, name: &str| plane.ids().slots.get(&name.to_owned());
+    let first = slot_of(&control_plane, "c0.5").unwrap();
+    control_plane.handle(Event::Host(host())).unwrap();
+    assert!(!control_plane.applied().interfaces.contains_key(&first));
+    for _ in 1..SLOT_PATIENCE {
+        control_plane
+            .handle(Event::Census(Census::default()))
+            .unwrap();
+    }
+    control_plane.handle(with("other", 21)).unwrap();
+    assert_ne!(slot_of(&control_plane, "other"), Some(first));
+    control_plane
+        .handle(Event::Census(Census::default()))
+        .unwrap();
+    assert_eq!(slot_of(&control_plane, "c0.5"), None);
+
+    for number in 0..2_u32 * MAX_INTERFACES {
+        control_plane.handle(Event::Host(host())).unwrap();
+        for _ in 0..SLOT_PATIENCE {
+            control_plane
+                .handle(Event::Census(Census::default()))
+                .unwrap();
+        }
+        let name = format!("new{number}");
+        control_plane.handle(with(&name, 30 + number)).unwrap();
+        assert!(slot_of(&control_plane, &name).is_some(), "{name}");
+    }
+}
+
+#[test]
+fn an_interface_that_comes_back_in_time_keeps_its_slot() {
+    let mut control_plane = control_plane();
+    control_plane.handle(Event::Config(parsed(SAMPLE))).unwrap();
+    let slot = control_plane.ids().slots.get(&"i0".to_owned());
+    control_plane
+        .handle(Event::Host(host()[..1].to_vec()))
+        .unwrap();
+    for _ in 1..SLOT_PATIENCE {
+        control_plane
+            .handle(Event::Census(Census::default()))
+            .unwrap();
+    }
+    control_plane.handle(Event::Host(host())).unwrap();
+    assert_eq!(control_plane.ids().slots.get(&"i0".to_owned()), slot);
+}
+
+#[test]
+fn more_vlan_devices_than_slots_leave_some_to_the_kernel() {
+    let mut control_plane = control_plane();
+    control_plane.handle(Event::Config(parsed(SAMPLE))).unwrap();
+    let mut many = host();
+    many.extend((1..100).map(|id| vlan(&format!("c0.{id}"), 100 + u32::from(id), id)));
+    control_plane.handle(Event::Host(many)).unwrap();
+    assert_eq!(
+        control_plane.applied().interfaces.len() as u32,
+        MAX_INTERFACES - 1
+    );
+    for name in ["c0", "i0"] {
+        assert!(control_plane.ids().slots.get(&name.to_owned()).is_some());
+    }
+}
+
+#[test]
+fn more_attached_interfaces_than_slots_are_refused() {
+    let mut control_plane = control_plane();
+    control_plane.handle(Event::Config(parsed(SAMPLE))).unwrap();
+    let many = (0..MAX_INTERFACES).map(|number| HostInterface {
+        name: format!("eth{number}"),
+        ifindex: 100 + number,
+        ..HostInterface::default()
+    });
+    let refused = control_plane.handle(Event::Host(many.collect()));
+    let told = refused.unwrap_err().to_string();
+    assert!(told.contains("63 interfaces"), "{told}");
+}
+
+#[test]
+fn the_slot_of_an_interface_that_went_while_no_daemon_ran_is_kept_for_a_while() {
+    let mut first = control_plane();
+    first.handle(Event::Config(parsed(SAMPLE))).unwrap();
+    let mut second = ControlPlane::new(TickRate(250), [1, 2], first.applied().clone());
+    let mut changed = host()[..1].to_vec();
+    changed.push(vlan("new", 20, 5));
+    second.handle(Event::Host(changed)).unwrap();
+    second.handle(Event::Config(parsed(SAMPLE))).unwrap();
+    let former = first.ids().slots.get(&"i0".to_owned());
+    assert_ne!(second.ids().slots.get(&"new".to_owned()), former);
+    assert_eq!(
+        second.ids().slots.get(&"c0".to_owned()),
+        first.ids().slots.get(&"c0".to_owned())
+    );
 }

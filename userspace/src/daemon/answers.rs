@@ -88,15 +88,8 @@ impl Daemon {
             .control_plane
             .config()
             .context("no configuration is in force yet")?;
-        let mut interfaces = Vec::new();
-        for name in &config.node.interfaces {
-            let mode = self.netlink.xdp_mode(name).await?;
-            interfaces.push(api::InterfaceStatus {
-                name: name.clone(),
-                xdp_mode: mode.to_owned(),
-                attached: mode != "none",
-            });
-        }
+        let host = self.netlink.interfaces(&config.node.interfaces).await?;
+        let interfaces = views::interfaces(&config.node.interfaces, &host);
         let table = |entries: u32, used: u64| api::TableUse {
             used: used / 2,
             capacity: u64::from(entries) / 2,
@@ -178,7 +171,7 @@ impl Daemon {
         let ingress = explain::inbound(question, snapshot.host)?;
         let way = self
             .netlink
-            .way(asked.source, asked.destination, Some(ingress))
+            .way(asked.source, asked.destination, Some(ingress.ifindex))
             .await?;
         Ok(explain::run(question, &snapshot, Some(&way))?.0)
     }

@@ -3,6 +3,7 @@
 
 mod answers;
 mod flows;
+mod interfaces;
 mod start;
 mod sweeper;
 mod views;
@@ -21,7 +22,7 @@ use crate::config::model::Config;
 use crate::config::{self, Diagnostics, Loaded};
 use crate::control_plane::{Census, Change, ControlPlane, Event, HostInterface, plan};
 use crate::control_socket::Call;
-use crate::dataplane::{Attached, Dataplane, Flows, remove_pins};
+use crate::dataplane::{Dataplane, Flows, remove_pins};
 use crate::host::{HostChange, Netlink, Sysctls, follow_host};
 use sweeper::Terms;
 
@@ -203,67 +204,6 @@ impl Daemon {
         Ok(())
     }
 
-    /// Attaches interfaces that are there without the program: new, made anew, or back from elsewhere.
-    async fn follow_interfaces(&mut self) -> Result<()> {
-        let Some(config) = self.control_plane.config().cloned() else {
-            return Ok(());
-        };
-        let found = self.netlink.interfaces(&config.node.interfaces).await?;
-        let known = self.control_plane.host().to_vec();
-        for gone in &known {
-            if !found.iter().any(|new| new.name == gone.name) {
-                let name = &gone.name;
-                log::warn!("{name} is gone; it is attached again when it comes back");
-            }
-        }
-        let mut back = Vec::new();
-        for interface in &found {
-            let same = |old: &HostInterface| {
-                old.name == interface.name && old.ifindex == interface.ifindex
-            };
-            if !known.iter().any(same) || self.netlink.xdp_mode(&interface.name).await? == "none" {
-                back.push(interface.clone());
-            }
-        }
-        self.handle(Event::Host(found))?;
-        for interface in back {
-            log::info!(
-                "{} is back (interface {})",
-                interface.name,
-                interface.ifindex
-            );
-            // One that cannot be attached is no reason to leave the others alone.
-            if let Err(error) = self.take_interface(&config, &interface) {
-                log::error!("{}: {error:#}", interface.name);
-            }
-        }
-        Ok(())
-    }
-
-    fn take_interface(&mut self, config: &Config, interface: &HostInterface) -> Result<()> {
-        if config.node.manage_host {
-            Sysctls::open(&config.node.state_dir).prepare(&config.node.interfaces)?;
-        }
-        self.attach(&interface.name, interface.ifindex)
-    }
-
-    fn attach(&mut self, name: &str, ifindex: u32) -> Result<()> {
-        let mode = self
-            .control_plane
-            .config()
-            .map_or(config::model::XdpMode::Auto, |config| config.node.xdp_mode);
-        match self.dataplane.attach(name, ifindex, mode)? {
-            Attached::Replaced => {
-                log::info!("{name}: took over from the former daemon without a gap");
-            }
-            Attached::New => log::info!("{name}: attached"),
-            Attached::Fallback(reason) => log::warn!(
-                "{name}: attached in generic mode, which is several times slower, because native mode failed: {reason}"
-            ),
-        }
-        Ok(())
-    }
-
     fn check_clock(&mut self) {
         match self.dataplane.read_clocks() {
             Ok(anchor) => {
@@ -342,22 +282,23 @@ impl Daemon {
         self.control_plane.set_hash_key(key);
         self.handle(Event::Config(new.clone()))?;
         self.handle(Event::Host(found.clone()))?;
-        if new.node.manage_host {
-            Sysctls::open(&new.node.state_dir).prepare(&new.node.interfaces)?;
+        self.prepare_host(new, &found)?;
+        let is_in = |list: &[HostInterface], one: &HostInterface| {
+            let mut attached = list.iter().filter(|other| other.is_attached());
+            attached.any(|other| other.name == one.name)
+        };
+        for interface in found.iter().filter(|new| new.is_attached()) {
+            if !is_in(&before, interface) {
+                self.attach(&interface.name, interface.ifindex)?;
+            }
         }
-        for interface in found
-            .iter()
-            .filter(|new| !before.iter().any(|old| old.name == new.name))
-        {
-            self.attach(&interface.name, interface.ifindex)?;
+        for gone in before.iter().filter(|old| old.is_attached()) {
+            if !new.node.interfaces.contains(&gone.name) {
+                self.dataplane.detach(&gone.name)?;
+                log::info!("{}: detached", gone.name);
+            }
         }
-        for gone in before
-            .iter()
-            .filter(|old| !new.node.interfaces.contains(&old.name))
-        {
-            self.dataplane.detach(&gone.name)?;
-            log::info!("{}: detached", gone.name);
-        }
+        self.tell_vlans(&before, &found);
         Ok(())
     }
 

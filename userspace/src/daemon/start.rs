@@ -96,12 +96,11 @@ async fn begin(
     let bring_up = |daemon: &mut Daemon| -> Result<()> {
         daemon.handle(Event::Host(host.clone()))?;
         daemon.handle(Event::Config(config.clone()))?;
-        if config.node.manage_host {
-            Sysctls::open(&config.node.state_dir).prepare(&config.node.interfaces)?;
-        }
-        for interface in &host {
+        daemon.prepare_host(config, &host)?;
+        for interface in host.iter().filter(|one| one.is_attached()) {
             daemon.attach(&interface.name, interface.ifindex)?;
         }
+        daemon.tell_vlans(&[], &host);
         daemon.detach_strangers(&config.node.interfaces)
     };
     if let Err(error) = bring_up(&mut daemon) {

@@ -8,12 +8,14 @@ use forebay_common::abi::Settings;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
-use crate::control_plane::Census;
+use crate::control_plane::{Census, HOP_LIFETIME, SLOT_PATIENCE};
 use crate::dataplane::{Flows, Sweep};
 
 /// Between the ends and the beginnings of passes: timers below ten seconds may be a second late, of
 /// which a pass over a large table takes its part.
 const REST: Duration = Duration::from_millis(400);
+// The first census of a slot that retires may come at once.
+const _: () = assert!(REST.as_millis() * (SLOT_PATIENCE as u128 - 1) > HOP_LIFETIME.as_millis());
 /// Between two slices of a large table, so that a pass is no burst.
 const PAUSE: Duration = Duration::from_millis(1);
 /// Between the last slice and removal: longer than the grace of the settings at any tick rate.

@@ -11,7 +11,7 @@ use crate::api;
 use crate::config::model::{
     AdminState, Config, Distribution, Forwarding, Pool, Ports, Protocol, Rule,
 };
-use crate::control_plane::{Census, Ids};
+use crate::control_plane::{Census, HostInterface, Ids, XdpState};
 
 /// What the views are made of.
 pub(super) struct View<'v> {
@@ -270,6 +270,30 @@ pub(super) fn drops(reasons: &BTreeMap<Reason, u64>) -> api::Drops {
     dropped
         .map(|(reason, count)| (reason.label().to_owned(), *count))
         .collect()
+}
+
+/// The attached interfaces by the file's order.
+pub(super) fn interfaces(names: &[String], host: &[HostInterface]) -> Vec<api::InterfaceStatus> {
+    let status = |name: &String| {
+        let found = host
+            .iter()
+            .find(|one| one.is_attached() && one.name == *name);
+        let xdp = found.map_or(XdpState::None, |one| one.xdp);
+        let over = |vlan: &&HostInterface| {
+            !vlan.is_attached() && found.is_some_and(|one| one.ifindex == vlan.nic())
+        };
+        api::InterfaceStatus {
+            name: name.clone(),
+            xdp_mode: xdp.label().to_owned(),
+            attached: xdp != XdpState::None,
+            vlan_devices: host
+                .iter()
+                .filter(over)
+                .map(|vlan| vlan.name.clone())
+                .collect(),
+        }
+    };
+    names.iter().map(status).collect()
 }
 
 /// Packets by what became of them.

@@ -16,7 +16,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fo
 const OLDEST_KERNEL: (u32, u32) = (6, 1);
 
 /// Tables that outlive the daemon: everything but scratch space.
-pub(super) const PINNED: [&str; 16] = [
+pub(super) const PINNED: [&str; 18] = [
     names::SETTINGS,
     names::FLOWS4,
     names::FLOWS6,
@@ -31,11 +31,11 @@ pub(super) const PINNED: [&str; 16] = [
     names::VIRTUAL_NETWORK6,
     names::INTERFACES,
     names::INTERFACE_SLOTS,
+    names::VLANS,
     names::TX_PORTS,
     names::REASONS,
+    names::RULE_COUNTERS,
 ];
-/// The last of them, apart because arrays of sixteen are easier to read.
-pub(super) const PINNED_COUNTERS: &str = names::RULE_COUNTERS;
 
 /// Loads the object over the pinned tables, making those that are missing. `entries` is the size of a
 /// new flow table.
@@ -51,7 +51,7 @@ pub(super) fn load(pins: &Pins, entries: u32) -> Result<Ebpf> {
     loader
         .map_max_entries(names::FLOWS4, entries)
         .map_max_entries(names::FLOWS6, entries);
-    for name in PINNED.into_iter().chain([PINNED_COUNTERS]) {
+    for name in PINNED {
         loader.map_pin_path(name, maps.join(name));
     }
     log::set_level(&mut loader);

@@ -46,6 +46,7 @@ plain!(
 );
 plain!(
     RuleCounters,
+    forebay_common::abi::VlanKey,
     forebay_common::abi::Interface,
     forebay_common::abi::Backend<V4>,
     forebay_common::abi::Backend<V6>

@@ -8,14 +8,14 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::xdp::DevMap;
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError};
 use forebay_common::abi::{
-    Backend, Interface, MAX_INTERFACES, Owner, RING_SIZE, Rule, RuleKey, Settings, names,
+    Backend, Interface, MAX_INTERFACES, Owner, RING_SIZE, Rule, RuleKey, Settings, VlanKey, names,
 };
 use forebay_common::balance::{RingMember, build_ring};
 use forebay_common::family::{Family, V4, V6};
 
 use super::object;
 use super::sys::{self, Plain, Pod};
-use crate::control_plane::{Change, FamilyChange, FamilyState, Ring, TableState};
+use crate::control_plane::{Change, FamilyChange, FamilyState, Ring, TableState, vlan_key};
 
 type Table<K, V> = HashMap<MapData, Pod<K>, Pod<V>>;
 
@@ -42,6 +42,7 @@ pub(super) struct Tables {
     rings: ArrayOfMaps<MapData, Array<MapData, u32>>,
     interfaces: Array<MapData, Pod<Interface>>,
     interface_slots: HashMap<MapData, u32, u32>,
+    vlans: Table<VlanKey, u32>,
     tx_ports: DevMap<MapData>,
 }
 
@@ -78,6 +79,7 @@ impl Tables {
             rings: typed(object, names::RINGS)?,
             interfaces: typed(object, names::INTERFACES)?,
             interface_slots: typed(object, names::INTERFACE_SLOTS)?,
+            vlans: typed(object, names::VLANS)?,
             tx_ports: typed(object, names::TX_PORTS)?,
         })
     }
@@ -123,9 +125,15 @@ impl Tables {
             .context("read an interface")?
             .0;
         let new = interface.unwrap_or_default();
+        let (old_key, new_key) = (vlan_key(&old), vlan_key(&new));
         if old.ifindex != 0 && old.ifindex != new.ifindex {
-            gone(self.interface_slots.remove(&old.ifindex))
+            remove_if(&mut self.interface_slots, old.ifindex, slot)
                 .context("remove an interface's slot")?;
+        }
+        if let Some(key) = old_key
+            && old_key != new_key
+        {
+            remove_if(&mut self.vlans, Pod(key), Pod(slot)).context("remove a VLAN")?;
         }
         if interface.is_none() {
             // No flow can name a slot without an interface, so its device may stay.
@@ -135,11 +143,16 @@ impl Tables {
                 .context("remove an interface");
         }
         self.tx_ports
-            .set(slot, new.ifindex, None, 0)
+            .set(slot, new.nic, None, 0)
             .context("write a device for redirects")?;
         self.interfaces
             .set(slot, Pod(new), 0)
             .context("write an interface")?;
+        if let Some(key) = new_key {
+            self.vlans
+                .insert(Pod(key), Pod(slot), 0)
+                .context("write a VLAN")?;
+        }
         self.interface_slots
             .insert(new.ifindex, slot, 0)
             .context("write an interface's slot")
@@ -230,6 +243,19 @@ where
                 .insert((key.prefix_len(), key.data().0));
         }
         Ok(())
+    }
+}
+
+/// Removes an entry that still has this value: what has replaced it stays.
+fn remove_if<K: aya::Pod, V: aya::Pod + PartialEq>(
+    map: &mut HashMap<MapData, K, V>,
+    key: K,
+    value: V,
+) -> Result<(), MapError> {
+    match map.get(&key, 0) {
+        Ok(found) if found == value => gone(map.remove(&key)),
+        Ok(_) | Err(MapError::KeyNotFound) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -8,14 +8,19 @@ use forebay_common::wire::{TCP, UDP};
 use crate::api::{Endpoints, Question};
 
 const ETHERNET: usize = 14;
+/// Types of VLAN tags: 802.1Q, 802.1ad.
+const TAGS: [[u8; 2]; 2] = [[0x81, 0x00], [0x88, 0xa8]];
 const HOPS: u8 = 64;
 const SYN: u8 = 0x02;
 
 /// The smallest packet that asks the question: a SYN, an empty datagram, an echo request, or a bare
-/// header of another protocol.
-pub(super) fn build(question: &Question) -> Result<Vec<u8>> {
+/// header of another protocol. `tags` are those of the interface that it comes in on, raw.
+pub(super) fn build(question: &Question, tags: [u32; 2]) -> Result<Vec<u8>> {
     let payload = transport(question);
     let mut frame = vec![0_u8; 12];
+    for tag in tags.into_iter().filter(|tag| *tag != 0) {
+        frame.extend(tag.to_ne_bytes());
+    }
     match (question.source, question.destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             frame.extend([0x08, 0x00, 0x45, 0x00]);
@@ -60,7 +65,11 @@ fn transport(question: &Question) -> Vec<u8> {
 
 /// Addresses and ports of a TCP or UDP frame.
 pub fn endpoints(frame: &[u8]) -> Option<Endpoints> {
-    let ip = frame.get(ETHERNET..)?;
+    let mut start = ETHERNET;
+    while TAGS.contains(&address::<2>(frame, start - 2)?) {
+        start += 4;
+    }
+    let ip = frame.get(start..)?;
     let (source, destination, transport): (IpAddr, IpAddr, usize) = match ip.first()? >> 4 {
         4 => (
             address::<4>(ip, 12)?.into(),

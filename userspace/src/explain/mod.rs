@@ -43,38 +43,26 @@ pub struct Snapshot<'s> {
     pub flows6: Vec<(FlowKey<V6>, Flow<V6>)>,
 }
 
-/// Number of the interface on which the packet is taken to come in.
-pub fn inbound(question: &Question, host: &[HostInterface]) -> Result<u32> {
-    match &question.inbound_interface {
-        Some(name) => {
-            let found = host.iter().find(|interface| interface.name == *name);
-            let known = || {
-                host.iter()
-                    .map(|interface| interface.name.as_str())
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            };
-            Ok(found
-                .ok_or_else(|| {
-                    anyhow!(
-                        "{name} is not an interface of this node; it has {}",
-                        known()
-                    )
-                })?
-                .ifindex)
-        }
-        None => {
-            let near = host.iter().find(|interface| {
-                interface
-                    .networks
-                    .iter()
-                    .any(|net| net.contains(&question.source))
-            });
-            Ok(near
-                .or(host.first())
-                .map_or(0, |interface| interface.ifindex))
-        }
-    }
+/// The interface on which the packet is taken to come in.
+pub fn inbound<'h>(question: &Question, host: &'h [HostInterface]) -> Result<&'h HostInterface> {
+    let Some(name) = &question.inbound_interface else {
+        let near = host.iter().find(|interface| {
+            let mut networks = interface.networks.iter();
+            networks.any(|net| net.contains(&question.source))
+        });
+        return near
+            .or(host.first())
+            .ok_or_else(|| anyhow!("none of [node].interfaces is there"));
+    };
+    host.iter()
+        .find(|interface| interface.name == *name)
+        .ok_or_else(|| {
+            let known: Vec<&str> = host.iter().map(|one| one.name.as_str()).collect();
+            anyhow!(
+                "{name} is not an interface of this node; it has {}",
+                known.join(", ")
+            )
+        })
 }
 
 /// Runs the packet path on a question. `way` is the host's answer for the destination that a former run
@@ -85,14 +73,14 @@ pub fn run(
     way: Option<&Way>,
 ) -> Result<(Explanation, Option<Asked>)> {
     let ingress = inbound(question, snapshot.host)?;
-    let mut bytes = frame::build(question)?;
+    let mut bytes = frame::build(question, ingress.tags())?;
     let tables = model(snapshot);
     let names = Names {
         config: snapshot.config,
         ids: snapshot.ids,
     };
     let trace = trace::Trace::new(&tables, names, &snapshot.tables.rings, route(way, snapshot));
-    let verdict = process(&HostFrame::new(&mut bytes, ingress), &trace);
+    let verdict = process(&HostFrame::new(&mut bytes, ingress.nic()), &trace);
     let (steps, asked) = trace.finish();
     let translated = matches!(
         verdict.reason,

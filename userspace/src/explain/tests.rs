@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::clock::TickRate;
 use crate::config;
-use crate::control_plane::{ControlPlane, Event};
+use crate::control_plane::{ControlPlane, Event, VlanDevice};
 use forebay_common::wire::Mac;
 
 const SAMPLE: &str = r#"
@@ -154,9 +154,41 @@ fn a_way_out_that_is_missing_is_told() {
 fn mixed_families_are_refused() {
     let mixed = question(6, "198.51.100.7", "2001:db8:1::10", 80);
     assert!(
-        frame::build(&mixed)
+        frame::build(&mixed, [0; 2])
             .unwrap_err()
             .to_string()
             .contains("different families")
+    );
+}
+
+#[test]
+fn a_packet_from_a_vlan_device_has_its_tags_and_comes_in_on_the_nic() {
+    let nic = HostInterface {
+        name: "i0".to_owned(),
+        ifindex: 5,
+        networks: vec!["10.0.1.0/24".parse().unwrap()],
+        ..HostInterface::default()
+    };
+    let tags = [[0x88, 0xa8, 0, 2], [0x81, 0x00, 0, 7]].map(u32::from_ne_bytes);
+    let vlan = HostInterface {
+        name: "i0.2.7".to_owned(),
+        ifindex: 9,
+        networks: vec!["10.0.7.0/24".parse().unwrap()],
+        vlan: Some(VlanDevice { nic: 5, tags }),
+        ..HostInterface::default()
+    };
+    let host = [nic, vlan];
+    let question = question(6, "10.0.7.9", "203.0.113.10", 80);
+    let ingress = inbound(&question, &host).unwrap();
+    assert_eq!((ingress.name.as_str(), ingress.nic()), ("i0.2.7", 5));
+    let bytes = frame::build(&question, ingress.tags()).unwrap();
+    assert_eq!(
+        bytes[12..22],
+        [0x88, 0xa8, 0, 2, 0x81, 0x00, 0, 7, 0x08, 0x00]
+    );
+    let endpoints = frame::endpoints(&bytes).unwrap();
+    assert_eq!(
+        (endpoints.source.as_str(), endpoints.destination_port),
+        ("10.0.7.9", 80)
     );
 }

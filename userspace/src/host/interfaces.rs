@@ -1,18 +1,17 @@
 //! Interfaces, addresses and routes, over netlink.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, anyhow};
 use forebay_common::wire::Mac;
 use futures::TryStreamExt;
-use ipnet::IpNet;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp, XdpAttached};
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use rtnetlink::{Handle, RouteMessageBuilder};
 
+use super::links::{Addresses, Link, choose, mac_of};
 use super::metrics::add_metrics;
 use crate::control_plane::HostInterface;
 
@@ -51,73 +50,18 @@ impl Netlink {
         Ok(Self { handle })
     }
 
-    /// The interfaces of these names that exist, in that order.
+    /// The interfaces of these names that exist, in that order, then the VLAN devices over them.
     pub async fn interfaces(&self, names: &[String]) -> Result<Vec<HostInterface>> {
-        let networks = self.networks().await?;
-        let mut found = Vec::new();
-        for name in names {
-            let Some(link) = self.link(name).await? else {
-                continue;
-            };
-            let ifindex = link.header.index;
-            let (mut mtu, mut mac) = (1500, Mac::default());
-            for attribute in &link.attributes {
-                match attribute {
-                    LinkAttribute::Mtu(value) => mtu = *value,
-                    LinkAttribute::Address(octets) => mac = mac_of(octets).unwrap_or_default(),
-                    _ => {}
-                }
-            }
-            let networks = networks.get(&ifindex).cloned().unwrap_or_default();
-            found.push(HostInterface {
-                name: name.clone(),
-                ifindex,
-                mtu,
-                mac,
-                networks,
-                metrics: BTreeMap::new(),
-                link_ups: link_ups(&link),
-            });
-        }
+        let addresses = Addresses::parse(&self.addresses().await?);
+        let links: Vec<Link> = self.links().await?.iter().map(Link::parse).collect();
+        let mut found = choose(&links, &addresses, names);
         add_metrics(&mut found).await;
         Ok(found)
     }
 
-    /// How XDP is attached to an interface now, as the kernel says: `native`, `generic` or `none`.
-    pub async fn xdp_mode(&self, name: &str) -> Result<&'static str> {
-        let Some(link) = self.link(name).await? else {
-            return Ok("none");
-        };
-        let xdp = link
-            .attributes
-            .iter()
-            .find_map(|attribute| match attribute {
-                LinkAttribute::Xdp(xdp) => xdp.iter().find_map(|item| match item {
-                    LinkXdp::Attached(mode) => Some(*mode),
-                    _ => None,
-                }),
-                _ => None,
-            });
-        Ok(match xdp {
-            Some(XdpAttached::Driver) => "native",
-            Some(XdpAttached::SocketBuffer) => "generic",
-            Some(XdpAttached::Hardware) => "offloaded",
-            Some(XdpAttached::Multiple) => "native and generic",
-            _ => "none",
-        })
-    }
-
     /// Names of all interfaces.
     pub async fn names(&self) -> Result<Vec<String>> {
-        let links: Vec<LinkMessage> = self
-            .handle
-            .link()
-            .get()
-            .execute()
-            .try_collect()
-            .await
-            .context("list interfaces")?;
-        Ok(links.iter().filter_map(name_of).collect())
+        Ok(self.links().await?.iter().filter_map(name_of).collect())
     }
 
     /// The way of a packet from `source` to `destination` that came in on an interface.
@@ -210,57 +154,15 @@ impl Netlink {
         Ok(link.as_ref().and_then(name_of))
     }
 
-    async fn link(&self, name: &str) -> Result<Option<LinkMessage>> {
-        let mut links = self
-            .handle
-            .link()
-            .get()
-            .match_name(name.to_owned())
-            .execute();
-        match links.try_next().await {
-            Ok(link) => Ok(link),
-            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ENODEV => {
-                Ok(None)
-            }
-            Err(error) => Err(anyhow!(error)).with_context(|| format!("ask for interface {name}")),
-        }
+    async fn links(&self) -> Result<Vec<LinkMessage>> {
+        let links = self.handle.link().get().execute();
+        links.try_collect().await.context("list interfaces")
     }
 
-    /// Networks on the links of interfaces, by interface number.
-    async fn networks(&self) -> Result<BTreeMap<u32, Vec<IpNet>>> {
-        let messages: Vec<AddressMessage> = self
-            .handle
-            .address()
-            .get()
-            .execute()
-            .try_collect()
-            .await
-            .context("list addresses")?;
-        let mut networks: BTreeMap<u32, Vec<IpNet>> = BTreeMap::new();
-        for message in &messages {
-            if let Some(net) = address_of(message)
-                && net.prefix_len() < net.max_prefix_len()
-            {
-                networks
-                    .entry(message.header.index)
-                    .or_default()
-                    .push(net.trunc());
-            }
-        }
-        Ok(networks)
+    async fn addresses(&self) -> Result<Vec<AddressMessage>> {
+        let addresses = self.handle.address().get().execute();
+        addresses.try_collect().await.context("list addresses")
     }
-}
-
-fn address_of(message: &AddressMessage) -> Option<IpNet> {
-    // On a point-to-point link `Address` is the peer's and `Local` ours; else they are the same.
-    let address = message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            AddressAttribute::Address(address) => Some(*address),
-            _ => None,
-        })?;
-    IpNet::new(address, message.header.prefix_len).ok()
 }
 
 fn name_of(link: &LinkMessage) -> Option<String> {
@@ -270,29 +172,6 @@ fn name_of(link: &LinkMessage) -> Option<String> {
             LinkAttribute::IfName(name) => Some(name.clone()),
             _ => None,
         })
-}
-
-/// How often the link has come up; `None` when it is down.
-fn link_ups(link: &LinkMessage) -> Option<u32> {
-    if !link
-        .header
-        .flags
-        .contains(LinkFlags::Up | LinkFlags::Running)
-    {
-        return None;
-    }
-    let count = link
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            LinkAttribute::CarrierUpCount(count) => Some(*count),
-            _ => None,
-        });
-    Some(count.unwrap_or(0))
-}
-
-fn mac_of(octets: &[u8]) -> Option<Mac> {
-    Some(Mac::from_octets(octets.try_into().ok()?))
 }
 
 fn route_query(source: IpAddr, destination: IpAddr, inbound: Option<u32>) -> RouteMessage {

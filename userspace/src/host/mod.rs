@@ -2,6 +2,7 @@
 
 mod file;
 mod interfaces;
+mod links;
 mod memory;
 mod metrics;
 pub mod reach;

@@ -24,11 +24,12 @@ enum Finding {
 /// A host that has none of the configured interfaces is not the node: nothing is said there.
 pub async fn warnings(netlink: &Netlink, config: &Config, file: &str) -> Vec<Diagnostic> {
     let mut warnings = Vec::new();
-    if !netlink
-        .interfaces(&config.node.interfaces)
-        .await
-        .is_ok_and(|found| !found.is_empty())
-    {
+    let found = netlink.interfaces(&config.node.interfaces).await;
+    let ours: Vec<String> = found.map_or_else(
+        |_| Vec::new(),
+        |found| found.into_iter().map(|one| one.name).collect(),
+    );
+    if ours.is_empty() {
         return warnings;
     }
     for (member, address) in members(config) {
@@ -40,7 +41,7 @@ pub async fn warnings(netlink: &Netlink, config: &Config, file: &str) -> Vec<Dia
         let Ok(way) = netlink.way(unspecified, address, None).await else {
             continue;
         };
-        if let Some(finding) = judge(&way, &config.node.interfaces) {
+        if let Some(finding) = judge(&way, &ours) {
             warnings.push(diagnostic(file, &member, address, &finding));
         }
     }
@@ -61,11 +62,11 @@ fn members(config: &Config) -> BTreeSet<(MemberRef, IpAddr)> {
         .collect()
 }
 
-fn judge(way: &Way, attached: &[String]) -> Option<Finding> {
+fn judge(way: &Way, ours: &[String]) -> Option<Finding> {
     match way {
         Way::None => Some(Finding::NoRoute),
         Way::Local => Some(Finding::Local),
-        Way::Out { interface, .. } if !attached.contains(interface) => {
+        Way::Out { interface, .. } if !ours.contains(interface) => {
             Some(Finding::NotAttached(interface.clone()))
         }
         Way::Out { .. } => None,

@@ -1,0 +1,107 @@
+//! The interfaces of the node: attaching, and following what becomes of them.
+
+use anyhow::Result;
+
+use super::Daemon;
+use crate::config::model::{Config, XdpMode};
+use crate::control_plane::{Event, HostInterface, VlanDevice, XdpState};
+use crate::dataplane::Attached;
+use crate::host::Sysctls;
+
+impl Daemon {
+    /// Tells the control plane what interfaces there are now, and attaches those that are there without
+    /// the program: new, made anew, or back from elsewhere.
+    pub(super) async fn follow_interfaces(&mut self) -> Result<()> {
+        let Some(config) = self.control_plane.config().cloned() else {
+            return Ok(());
+        };
+        let found = self.netlink.interfaces(&config.node.interfaces).await?;
+        let known = self.control_plane.host().to_vec();
+        for gone in known.iter().filter(|old| old.is_attached()) {
+            if !found.iter().any(|new| new.name == gone.name) {
+                let name = &gone.name;
+                log::warn!("{name} is gone; it is attached again when it comes back");
+            }
+        }
+        self.handle(Event::Host(found.clone()))?;
+        self.tell_vlans(&known, &found);
+        if found.iter().any(|new| !is_known(&known, new)) {
+            self.prepare_host(&config, &found)?;
+        }
+        for interface in found.iter().filter(|new| new.is_attached()) {
+            if is_known(&known, interface) && interface.xdp != XdpState::None {
+                continue;
+            }
+            let HostInterface { name, ifindex, .. } = interface;
+            log::info!("{name} is back (interface {ifindex})");
+            // One that cannot be attached is no reason to leave the others alone.
+            if let Err(error) = self.attach(name, *ifindex) {
+                log::error!("{name}: {error:#}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets on the host what forwarding over these interfaces needs, if that is wanted.
+    pub(super) fn prepare_host(&self, config: &Config, host: &[HostInterface]) -> Result<()> {
+        if !config.node.manage_host {
+            return Ok(());
+        }
+        let names: Vec<String> = host.iter().map(|one| one.name.clone()).collect();
+        Sysctls::open(&config.node.state_dir).prepare(&names)
+    }
+
+    /// Puts the program on an interface.
+    pub(super) fn attach(&mut self, name: &str, ifindex: u32) -> Result<()> {
+        let mode = self
+            .control_plane
+            .config()
+            .map_or(XdpMode::Auto, |config| config.node.xdp_mode);
+        match self.dataplane.attach(name, ifindex, mode)? {
+            Attached::Replaced => {
+                log::info!("{name}: took over from the former daemon without a gap");
+            }
+            Attached::New => log::info!("{name}: attached"),
+            Attached::Fallback(reason) => log::warn!(
+                "{name}: attached in generic mode, which is several times slower, because native mode failed: {reason}"
+            ),
+        }
+        Ok(())
+    }
+
+    /// Logs the VLAN devices that came and went.
+    pub(super) fn tell_vlans(&self, before: &[HostInterface], now: &[HostInterface]) {
+        for gone in before.iter().filter(|old| !old.is_attached()) {
+            if !now.iter().any(|new| new.name == gone.name) {
+                log::info!("{}: VLAN device is gone, or down", gone.name);
+            }
+        }
+        for new in now.iter().filter(|new| !is_known(before, new)) {
+            let Some(vlan) = new.vlan else { continue };
+            let name = &new.name;
+            if self.control_plane.ids().slots.get(name).is_some() {
+                log::info!("{name}: {}", describe(vlan, now));
+            } else {
+                log::warn!(
+                    "{name}: there is no room for another interface; the kernel forwards its traffic, several times slower"
+                );
+            }
+        }
+    }
+}
+
+fn is_known(known: &[HostInterface], interface: &HostInterface) -> bool {
+    known.iter().any(|old| {
+        old.name == interface.name && old.ifindex == interface.ifindex && old.vlan == interface.vlan
+    })
+}
+
+fn describe(vlan: VlanDevice, host: &[HostInterface]) -> String {
+    let key = vlan.key();
+    let nic = host.iter().find(|one| one.ifindex == key.nic);
+    let nic = nic.map_or("?", |nic| nic.name.as_str());
+    match key.inner {
+        0 => format!("VLAN {} of {nic}", key.outer),
+        inner => format!("VLAN {inner} within VLAN {} of {nic}", key.outer),
+    }
+}
