@@ -10,6 +10,7 @@
 
 mod scene;
 
+mod advertise;
 mod detach;
 mod expiry;
 mod explain;

@@ -29,6 +29,11 @@ pub enum Request {
     Drops,
     /// `forebay explain`
     Explain(Question),
+    /// `forebay advertise`
+    Advertise {
+        /// Whether addresses are to be claimed.
+        on: bool,
+    },
     /// `forebay reload`
     Reload,
     /// `forebay plan`: the text of a file under a name.
@@ -95,6 +100,8 @@ pub struct Status {
     pub config: ConfigStatus,
     /// Interfaces in file order.
     pub interfaces: Vec<InterfaceStatus>,
+    /// Whether addresses are claimed.
+    pub advertise: Advertisement,
     /// Flow tables by family.
     pub flows: FlowTables,
     /// Packets since the tables were made.
@@ -124,6 +131,17 @@ pub struct InterfaceStatus {
     /// VLAN devices over it that the node forwards on.
     #[serde(default)]
     pub vlan_devices: Vec<String>,
+}
+
+/// Whether the node claims its public addresses, and how many.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Advertisement {
+    /// `neighbor`, `standby` or `none`, as the file says.
+    pub mode: String,
+    /// Whether it answers ARP and NDP for addresses that are on-link.
+    pub on: bool,
+    /// Addresses that it does claim, on links that are up.
+    pub addresses: usize,
 }
 
 /// Flow tables by family.

@@ -1,7 +1,7 @@
 //! The Forebay daemon and its command line.
 //!
 //! `config` reads the file, `control_plane` decides (pure), `dataplane` is the only user of aya, `host`
-//! asks and sets the machine, `daemon` ties them together, `cli` and `control_socket` talk to people.
+//! asks and sets the machine, `advertise` makes addresses known to neighbours, `daemon` ties them together, `cli` and `control_socket` talk to people.
 
 #![cfg_attr(
     test,
@@ -11,6 +11,7 @@
     )
 )]
 
+pub mod advertise;
 pub mod api;
 pub mod cli;
 pub mod clock;

@@ -14,6 +14,7 @@ mod pass_program;
 mod process;
 mod requirements;
 mod servers;
+mod sniffer;
 mod workdir;
 
 pub use config::Config;
@@ -23,4 +24,5 @@ pub use namespace::{Namespace, NamespaceHandle};
 pub use process::Process;
 pub use requirements::missing_requirement;
 pub use servers::IperfServer;
+pub use sniffer::{Heard, Sniffer};
 pub use workdir::{Workdir, sweep};

@@ -62,6 +62,25 @@ pub(super) fn reload(common: &Common) -> Result<(), Failure> {
     Ok(())
 }
 
+pub(super) fn advertise(common: &Common, on: bool) -> Result<(), Failure> {
+    let answer = ask(common, &Request::Advertise { on })?;
+    let now: api::Advertisement =
+        serde_json::from_value(answer).context("understand the answer")?;
+    println!("{}", claimed(&now));
+    Ok(())
+}
+
+/// What is claimed, in a sentence.
+fn claimed(advertisement: &api::Advertisement) -> String {
+    let addresses = match advertisement.addresses {
+        1 => "1 address".to_owned(),
+        count => format!("{count} addresses"),
+    };
+    let state = if advertisement.on { "on" } else { "off" };
+    let mode = &advertisement.mode;
+    format!("advertising {state} (advertise = \"{mode}\"), {addresses} claimed")
+}
+
 /// Errors or warnings of a report in the words of `check`.
 fn said(diagnostics: &[Value]) -> Vec<String> {
     let read = |value: &Value| serde_json::from_value::<Diagnostic>(value.clone()).ok();
@@ -84,6 +103,7 @@ pub(super) fn status(common: &Common, json: bool) -> Result<(), Failure> {
             &status.config.sha256.get(..12).unwrap_or_default(),
             status.config.loaded_at
         );
+        println!("{}", claimed(&status.advertise));
         println!();
         let mut interfaces = Table::new(["INTERFACE", "XDP MODE", "ATTACHED", "VLAN DEVICES"]);
         for interface in status.interfaces {

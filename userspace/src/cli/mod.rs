@@ -63,6 +63,11 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Claim the public addresses on their links, or stop claiming them; flows go on
+    Advertise {
+        /// on or off
+        state: Switch,
+    },
     /// Read the configuration file again
     Reload,
     /// Show what a reload would change
@@ -105,6 +110,12 @@ enum Command {
     },
     /// Print the manual page
     Man,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Debug, Subcommand)]
@@ -190,6 +201,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Detach => run::detach(&common),
         Command::Check { output } => check::check(&common, output.json),
         Command::Plan { file, output } => check::plan(&common, file.as_deref(), output.json),
+        Command::Advertise { state } => ask::advertise(&common, matches!(state, Switch::On)),
         Command::Reload => ask::reload(&common),
         Command::Status { output } => ask::status(&common, output.json),
         Command::Show { what } => ask::show(&common, what),

@@ -27,7 +27,11 @@ pub(super) fn run(common: &Common, detach_on_exit: bool) -> Result<(), Failure> 
 pub(super) fn detach(common: &Common) -> Result<(), Failure> {
     let loaded =
         config::load(&common.config).map_err(|errors| Failure::Invalid(errors.to_string()))?;
-    let done = daemon::detach(&loaded.config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let done = runtime.block_on(daemon::detach(&loaded.config))?;
     if done.is_empty() {
         println!(
             "nothing to remove: no pins in {}",

@@ -32,14 +32,7 @@ const TABLES: [MissingTable; 6] = [
     table("security_group", "a security group"),
 ];
 
-const KEYS: [MissingKey; 23] = [
-    key(
-        "node",
-        "advertise",
-        "advertise = \"standby\"",
-        NEIGHBOR_OR_NONE,
-        |value| is(value, &["standby"]),
-    ),
+const KEYS: [MissingKey; 22] = [
     key("node", "full_nat_ipv4", "full-nat", UNSET, is_set),
     key("node", "full_nat_ipv6", "full-nat", UNSET, is_set),
     key(
@@ -136,7 +129,6 @@ const KEYS: [MissingKey; 23] = [
 
 const UNSET: &str = "\"\"";
 const ABSENT: &str = "no such key";
-const NEIGHBOR_OR_NONE: &str = "\"neighbor\" or \"none\"";
 
 const fn table(kind: &'static str, feature: &'static str) -> MissingTable {
     MissingTable { kind, feature }

@@ -1,11 +1,11 @@
 //! What the daemon answers to commands.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail};
 use forebay_common::abi::{
-    MAX_ADDRESSES, MAX_BACKENDS, MAX_RINGS, MAX_RULES, Owner, RING_SIZE, Rule, RuleCounters,
-    RuleKey,
+    MAX_ADDRESSES, MAX_BACKENDS, MAX_RINGS, MAX_RULES, RING_SIZE, Rule, RuleCounters, RuleKey,
 };
 use forebay_common::family::{V4, V6};
 use forebay_common::flow::FlowKey;
@@ -16,8 +16,9 @@ use super::Daemon;
 use super::flows::FlowView;
 use super::views::{self, View};
 use crate::api::{self, Question, Request};
+use crate::config::model::Advertise;
 use crate::config::{self, Diagnostics, Loaded};
-use crate::control_plane::{PlannedChange, RingKey, plan};
+use crate::control_plane::{Event, PlannedChange, RingKey, plan};
 use crate::dataplane::FlowFamily;
 use crate::explain::{self, Snapshot};
 use crate::host::{default_flows, flow_table_bytes, total_memory};
@@ -38,13 +39,9 @@ impl Daemon {
         match request {
             Request::Status => json(self.status().await?),
             Request::Frontends => {
-                let tables = self.control_plane.applied();
-                let on_link = |owner: Option<&Owner>| owner.is_some_and(|owner| owner.on_link != 0);
-                let advertised = |address: IpAddr| match address {
-                    IpAddr::V4(address) => on_link(tables.v4.addresses.get(&V4::from(address))),
-                    IpAddr::V6(address) => on_link(tables.v6.addresses.get(&V6::from(address))),
-                };
-                json(self.view()?.frontends(advertised))
+                let claims = self.control_plane.claims();
+                let claimed: BTreeSet<IpAddr> = claims.iter().map(|claim| claim.address).collect();
+                json(self.view()?.frontends(|address| claimed.contains(&address)))
             }
             Request::Rules => {
                 let counters = |id| {
@@ -60,6 +57,7 @@ impl Daemon {
             Request::Drops => json(views::drops(&self.dataplane.reasons()?)),
             Request::Flows(filter) => self.list_flows(filter),
             Request::Explain(question) => json(self.explain(&question).await?),
+            Request::Advertise { on } => json(self.advertise(on).await?),
             Request::Reload => json(self.reload().await?),
             Request::Plan { file, text } => {
                 let old = self.control_plane.config().cloned();
@@ -81,6 +79,30 @@ impl Daemon {
             ids: self.control_plane.ids(),
             census: &self.census,
         })
+    }
+
+    /// `advertise`
+    async fn advertise(&mut self, on: bool) -> Result<api::Advertisement> {
+        let mode = self.view()?.config.node.advertise;
+        if on && mode == Advertise::None {
+            bail!(
+                "[node].advertise is \"none\": the addresses are routed to this node, and nobody on a link is told of them; set it to \"neighbor\" or \"standby\" and reload"
+            );
+        }
+        self.handle(Event::Advertise(on))?;
+        self.claims_changed = false;
+        // Who takes over wants to know that it is done.
+        let _ = self.tell_claims(on).await.await;
+        log::info!("advertise {}", if on { "on" } else { "off" });
+        Ok(self.advertisement(mode))
+    }
+
+    fn advertisement(&self, mode: Advertise) -> api::Advertisement {
+        api::Advertisement {
+            mode: views::advertise(mode).to_owned(),
+            on: self.control_plane.advertises(),
+            addresses: self.control_plane.claims().len(),
+        }
     }
 
     async fn status(&self) -> Result<api::Status> {
@@ -105,6 +127,7 @@ impl Daemon {
                 loaded_at: self.in_force.loaded_at.clone(),
             },
             interfaces,
+            advertise: self.advertisement(config.node.advertise),
             flows: api::FlowTables {
                 ipv4: table(self.flows.v4.entries, self.census.entries[0]),
                 ipv6: table(self.flows.v6.entries, self.census.entries[1]),

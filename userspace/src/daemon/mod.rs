@@ -8,14 +8,16 @@ mod start;
 mod sweeper;
 mod views;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::advertise::Advertiser;
 use crate::api;
 use crate::clock::Clock;
 use crate::config::model::Config;
@@ -23,7 +25,7 @@ use crate::config::{self, Diagnostics, Loaded};
 use crate::control_plane::{Census, Change, ControlPlane, Event, HostInterface, plan};
 use crate::control_socket::Call;
 use crate::dataplane::{Dataplane, Flows, remove_pins};
-use crate::host::{HostChange, Netlink, Sysctls, follow_host};
+use crate::host::{HostChange, Netlink, ProxyEntries, Sysctls, follow_host};
 use sweeper::Terms;
 
 /// Jiffies and boot clock drift apart (one is slewed); they are compared anew this often.
@@ -70,6 +72,9 @@ pub struct Daemon {
     started: Instant,
     ready: bool,
     terms: watch::Sender<Option<Terms>>,
+    advertiser: Advertiser,
+    /// What is claimed may be something else than what the advertiser was told.
+    claims_changed: bool,
 }
 
 /// What wakes the loop.
@@ -121,6 +126,9 @@ impl Daemon {
         })
         .await;
         loop {
+            if std::mem::take(&mut self.claims_changed) {
+                self.tell_claims(false).await;
+            }
             tokio::select! {
                 Some(call) = sources.calls.recv() => {
                     let response = match self.answer(call.request).await {
@@ -148,11 +156,12 @@ impl Daemon {
                 _ = sources.interrupt.recv() => break,
             }
         }
-        self.stop()
+        self.stop().await
     }
 
     /// Hands an event to the control plane and makes the changes it decides on.
     fn handle(&mut self, event: Event) -> Result<Vec<Change>> {
+        self.claims_changed |= !matches!(event, Event::HopsInvalid(_) | Event::Census(_));
         let changes = self.control_plane.handle(event)?;
         if let Err(error) = self.dataplane.apply(&changes) {
             // What is there decides what the next event has to write.
@@ -165,6 +174,13 @@ impl Daemon {
             clock: self.clock,
         }));
         Ok(changes)
+    }
+
+    /// Has the neighbours told what is claimed now; what comes back is ready when that has begun.
+    async fn tell_claims(&self, again: bool) -> oneshot::Receiver<()> {
+        self.advertiser
+            .claim(self.control_plane.claims(), again)
+            .await
     }
 
     /// Counts the flows anew for whoever asks, unless that takes too long: then the last sweep's count,
@@ -319,7 +335,7 @@ impl Daemon {
         undo(self).context("the reload failed half-way and could not be undone; restart the daemon")
     }
 
-    fn stop(self) -> Result<()> {
+    async fn stop(self) -> Result<()> {
         let Some(config) = self.control_plane.config().cloned() else {
             return Ok(());
         };
@@ -328,22 +344,31 @@ impl Daemon {
             log::info!("stopping; the data plane goes on forwarding (`forebay detach` removes it)");
             return Ok(());
         }
+        // It would make anew what is removed below.
+        let _ = self.advertiser.claim(BTreeSet::new(), false).await.await;
         drop(self.dataplane);
-        detach(&config).map(|_| log::info!("stopping; the data plane is removed"))
+        detach(&config)
+            .await
+            .map(|_| log::info!("stopping; the data plane is removed"))
     }
 }
 
-/// Removes programs, links and pins of a node, and puts sysctls back; says what was done.
+/// Removes programs, links, pins and proxy-neighbour entries of a node, and puts sysctls back; says what
+/// was done.
 ///
 /// # Errors
 /// A daemon runs on the pins, or the kernel refuses.
-pub fn detach(config: &Config) -> Result<Vec<String>> {
+pub async fn detach(config: &Config) -> Result<Vec<String>> {
     let mut done = Vec::new();
     // The daemon may have been started with another folder than the file names by now.
     for folder in start::pin_folders(config) {
         done.extend(remove_pins(&folder)?);
     }
     start::forget_pins(config);
+    // Without netlink there is nothing of the kind to remove.
+    if let Ok(netlink) = Netlink::connect() {
+        done.extend(ProxyEntries::remove_all(&netlink, &config.node.state_dir).await);
+    }
     let restored = Sysctls::open(&config.node.state_dir).restore();
     done.extend(
         restored

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use tokio::sync::{mpsc, watch};
 
 use super::{Daemon, InForce, Options};
+use crate::advertise::Advertiser;
 use crate::config::model::Config;
 use crate::config::{Diagnostic, Loaded};
 use crate::control_plane::{Census, ControlPlane, Event, HostInterface};
@@ -80,6 +81,7 @@ async fn begin(
     }
     let clock = dataplane.measure_clock()?;
     let calls = control_socket::listen(&config.api.socket).await?;
+    let advertiser = Advertiser::start(netlink.clone(), &config.node.state_dir);
     let mut daemon = Daemon {
         options,
         netlink,
@@ -92,6 +94,8 @@ async fn begin(
         started: Instant::now(),
         ready: false,
         terms: watch::Sender::new(None),
+        advertiser,
+        claims_changed: false,
     };
     let bring_up = |daemon: &mut Daemon| -> Result<()> {
         daemon.handle(Event::Host(host.clone()))?;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::api;
 use crate::config::model::{
-    AdminState, Config, Distribution, Forwarding, Pool, Ports, Protocol, Rule,
+    AdminState, Advertise, Config, Distribution, Forwarding, Pool, Ports, Protocol, Rule,
 };
 use crate::control_plane::{Census, HostInterface, Ids, XdpState};
 
@@ -42,6 +42,15 @@ pub(super) fn protocol(protocol: Protocol) -> &'static str {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
         Protocol::All => "all",
+    }
+}
+
+/// `node.advertise` as the file writes it.
+pub(super) fn advertise(mode: Advertise) -> &'static str {
+    match mode {
+        Advertise::Neighbor => "neighbor",
+        Advertise::Standby => "standby",
+        Advertise::None => "none",
     }
 }
 

@@ -18,7 +18,7 @@ use crate::control_plane::HostInterface;
 /// A connection to the kernel's routing tables.
 #[derive(Debug, Clone)]
 pub struct Netlink {
-    handle: Handle,
+    pub(super) handle: Handle,
 }
 
 /// What the host's routing says of a destination.

@@ -86,14 +86,6 @@ fn keys_of_single_tables() {
     for (table, line, key, found, expected, feature) in [
         (
             "node",
-            "advertise = \"standby\"",
-            "node.advertise",
-            "\"standby\"",
-            "\"neighbor\" or \"none\"",
-            "advertise = \"standby\"",
-        ),
-        (
-            "node",
             "full_nat_ipv4 = \"192.0.2.1\"",
             "node.full_nat_ipv4",
             "\"192.0.2.1\"",
