@@ -10,25 +10,25 @@ use anyhow::{Result, bail};
 
 use crate::setup::Group;
 use crate::{object, process, setup, vm};
-use programs::{Program, UNIT};
+use programs::{NIC, Program, UNIT};
 use summary::{Counts, Row};
 
 /// A test program that runs longer hangs; with `--long` it may be at work.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 const LONG_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Suites that run in virtual machines as well.
-const IN_GUESTS: &[&str] = &["packet", "differential"];
+const IN_GUESTS: &[&str] = &["packet", "differential", NIC];
 
 /// Run the tests; the last line is the total
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Boot Linux 6.1 and 6.12 in QEMU and run the packet and differential suites there, nothing else
+    /// Boot Linux 6.1 and 6.12 in QEMU and run the suites packet, differential and nic there, nothing else
     #[arg(long)]
     vm: bool,
     /// Give the randomised suites more time
     #[arg(long)]
     long: bool,
-    /// Only these: unit, packet, differential, simulation, e2e
+    /// Only these: unit, packet, differential, simulation, e2e, nic
     #[arg(long = "suite", value_name = "SUITE", value_delimiter = ',')]
     suites: Vec<String>,
     /// Only tests whose name contains this
@@ -53,16 +53,25 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 /// Runs the suites on this machine's kernel.
 fn here(args: &Args) -> Result<Vec<Row>> {
     setup::ensure(&[Group::Build, Group::Test])?;
-    let suites = programs::choose(&args.suites)?;
-    let programs = programs::build(&suites)?;
+    let mut suites = programs::choose(&args.suites)?;
     let mut rows = Vec::new();
+    if suites.iter().any(|suite| suite == NIC) {
+        suites.retain(|suite| suite != NIC);
+        if !args.suites.is_empty() {
+            rows.push(Row::skipped(
+                NIC,
+                "only with --vm: it wants NICs of its own",
+            ));
+        }
+    }
+    let programs = programs::build(&suites)?;
     if args.suites.is_empty() {
         rows.push(object_row());
     }
     let no_root = process::no_root();
     for suite in &suites {
         let row = match no_root {
-            Some(reason) if programs::needs_root(suite) => skipped(suite, reason),
+            Some(reason) if programs::needs_root(suite) => Row::skipped(suite, reason),
             _ => suite_row(suite, &programs, args)?,
         };
         rows.push(row);
@@ -74,15 +83,6 @@ fn here(args: &Args) -> Result<Vec<Row>> {
         );
     }
     Ok(rows)
-}
-
-fn skipped(suite: &str, reason: &str) -> Row {
-    Row {
-        name: suite.to_owned(),
-        counts: Counts::skipped(),
-        seconds: 0.0,
-        note: reason.to_owned(),
-    }
 }
 
 fn object_row() -> Row {

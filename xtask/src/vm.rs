@@ -5,7 +5,10 @@ mod debian;
 mod guest;
 pub(crate) use guest::is_dynamic;
 mod kernel;
+mod network;
+mod nics;
 mod qemu;
+mod sources;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -14,22 +17,27 @@ use anyhow::{Context, Result};
 
 use crate::test::summary::{Counts, Row};
 use crate::workspace;
-use guest::Results;
+use guest::{Guest, Results};
 use kernel::Kernel;
 use qemu::Emulator;
 
 /// The kernel series that Debian 12 offers; the first is the oldest supported.
 const SERIES: &[&str] = &["6.1", "6.12"];
 /// Software emulation is slow, and a hanging guest must end.
-const TIMEOUT: Duration = Duration::from_secs(900);
+const TIMEOUT: Duration = Duration::from_secs(1500);
+/// How much of the kernel's messages is shown when something failed.
+const CONSOLE_LINES: usize = 60;
 
 /// One program to run in the guest, as root, in `folder`.
+#[derive(Clone)]
 pub(crate) struct Job {
     pub(crate) name: String,
     pub(crate) folder: PathBuf,
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<String>,
     pub(crate) environment: Vec<(String, String)>,
+    /// Whether it runs once for every driver of NICs, with some of these.
+    pub(crate) wants_nics: bool,
 }
 
 /// Runs the jobs on every kernel; one row for each kernel and job.
@@ -51,7 +59,33 @@ pub(crate) fn run(jobs: &[Job]) -> Result<Vec<Row>> {
             )
         })?);
     }
-    run_on_all(&kernels, &emulator, jobs)
+    let (jobs, skipped) = for_each_driver(&emulator, jobs);
+    let mut rows = run_on_all(&kernels, &emulator, &jobs)?;
+    rows.extend(skipped);
+    Ok(rows)
+}
+
+/// The jobs as they are run, and a row for each that cannot be.
+fn for_each_driver(emulator: &Emulator, jobs: &[Job]) -> (Vec<Job>, Vec<Row>) {
+    let (mut runnable, mut skipped) = (Vec::new(), Vec::new());
+    for job in jobs {
+        if !job.wants_nics {
+            runnable.push(job.clone());
+            continue;
+        }
+        for driver in nics::DRIVERS {
+            let mut job = job.clone();
+            job.name = format!("{} {}", job.name, driver.name());
+            match emulator.nics(driver) {
+                Ok(environment) => {
+                    job.environment.extend(environment);
+                    runnable.push(job);
+                }
+                Err(why) => skipped.push(Row::skipped(&job.name, &why)),
+            }
+        }
+    }
+    (runnable, skipped)
 }
 
 /// All kernels at the same time: a guest that runs one test keeps one processor busy.
@@ -81,7 +115,16 @@ fn run_on(kernel: &Kernel, emulator: &Emulator, jobs: &[Job]) -> Result<Vec<Row>
     if let Err(error) = emulator.run(&guest, TIMEOUT, |line| results.read(line)) {
         eprintln!("error: Linux {}: {error:#}", kernel.release);
     }
-    let boot = Row {
+    let mut rows = vec![boot_row(kernel, &guest, &results, started)];
+    rows.extend(jobs.iter().map(|job| results.row(&job.name)));
+    if rows.iter().any(|row| row.counts.failed > 0) {
+        show_console(kernel, &guest);
+    }
+    Ok(rows)
+}
+
+fn boot_row(kernel: &Kernel, guest: &Guest, results: &Results, started: Instant) -> Row {
+    Row {
         name: format!("{} boot", kernel.series),
         counts: Counts::one(results.release.as_deref() == Some(kernel.release.as_str())),
         seconds: results
@@ -93,7 +136,21 @@ fn run_on(kernel: &Kernel, emulator: &Emulator, jobs: &[Job]) -> Result<Vec<Row>
             Some(release) => format!("Linux {release}"),
             None => format!("no boot; see {}", guest.console.display()),
         },
-    };
-    let jobs = jobs.iter().map(|job| results.row(&job.name));
-    Ok(std::iter::once(boot).chain(jobs).collect())
+    }
+}
+
+/// The last that a guest's kernel said.
+fn show_console(kernel: &Kernel, guest: &Guest) {
+    let bytes = std::fs::read(&guest.console).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    let last = &lines[lines.len().saturating_sub(CONSOLE_LINES)..];
+    eprintln!(
+        "--- Linux {}: the end of {} ---",
+        kernel.release,
+        guest.console.display()
+    );
+    for line in last {
+        eprintln!("{:>4} # {line}", kernel.series);
+    }
 }

@@ -58,6 +58,7 @@ pub fn curl(from: &Namespace, to: SocketAddr, count: usize) -> Result<Vec<Answer
         "--show-error",
         "--globoff",
         "--fail",
+        "--fail-early",
         "--config",
         "-",
     ]);

@@ -7,7 +7,7 @@
 //!
 //! Addresses are the same in both: clients in 203.0.113.0/24 and 2001:db8:1::/64, instances in
 //! 10.0.1.0/24 and fd00:1::/64, the node in all four as the router. The switch itself is a host
-//! among the instances that is no instance.
+//! among the instances that is no instance. The node's cables are veth pairs, or NICs from outside.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -15,6 +15,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::namespace::Namespace;
+use super::nics::{Nic, Nics, wait_for_carrier};
 use super::pass_program::PassProgram;
 use super::servers::{IperfServer, Servers};
 use super::workdir::{Workdir, sweep};
@@ -83,6 +84,7 @@ pub struct Lab {
     // Dropped in this order: what runs inside first, the names of the namespaces last.
     _servers: Servers,
     pass_programs: Vec<PassProgram>,
+    _nics: Vec<Nic>,
     /// Where clients run.
     pub client: Namespace,
     /// Where the daemon runs.
@@ -99,6 +101,15 @@ pub struct Lab {
 impl Lab {
     /// Makes the network and starts a web server and a UDP responder on every instance.
     pub fn create(arms: Arms) -> Result<Self> {
+        Self::make(arms, None)
+    }
+
+    /// The same with NICs as the node's cables.
+    pub fn with_nics(arms: Arms, nics: &Nics) -> Result<Self> {
+        Self::make(arms, Some(nics))
+    }
+
+    fn make(arms: Arms, nics: Option<&Nics>) -> Result<Self> {
         sweep();
         let workdir = Workdir::create()?;
         let namespace = |role: &str| Namespace::create(&format!("fb-{}-{role}", workdir.tag()));
@@ -127,21 +138,19 @@ impl Lab {
             switch: &switch,
             instances: &instances,
         };
-        machines.wire(arms)?;
+        let nics = machines.wire(arms, nics)?;
         machines.give_addresses(&interfaces)?;
-        let pass_programs = match arms {
-            Arms::One => vec![PassProgram::attach(&switch, "node0")?],
-            Arms::Two => {
-                vec![
-                    PassProgram::attach(&client, "eth0")?,
-                    PassProgram::attach(&switch, "node0")?,
-                ]
-            }
+        let pass_programs = if nics.is_empty() {
+            machines.attach_pass_programs(arms)?
+        } else {
+            wait_for_carrier(&node, &interfaces)?;
+            Vec::new()
         };
         let servers = Servers::start(&instances, workdir.path())?;
         Ok(Self {
             _servers: servers,
             pass_programs,
+            _nics: nics,
             client,
             node,
             switch,
@@ -206,26 +215,49 @@ struct Machines<'a> {
 type Plug<'a> = (&'a Namespace, &'a str);
 
 impl Machines<'_> {
-    fn wire(&self, arms: Arms) -> Result<()> {
+    fn wire(&self, arms: Arms, nics: Option<&Nics>) -> Result<Vec<Nic>> {
         self.switch
             .ip("link add br0 type bridge mcast_snooping 0")?;
-        match arms {
-            Arms::One => {
-                cable((self.node, "net0"), (self.switch, "node0"))?;
-                cable((self.client, "eth0"), (self.switch, "client0"))?;
-                self.switch.ip("link set client0 master br0")?;
+        let mut placed = Vec::new();
+        for (number, (near, far)) in self.cables_of_the_node(arms).into_iter().enumerate() {
+            match nics {
+                Some(nics) => placed.extend(nics.place(number, near, far)?),
+                None => cable(near, far)?,
             }
-            Arms::Two => {
-                cable((self.node, "client0"), (self.client, "eth0"))?;
-                cable((self.node, "inst0"), (self.switch, "node0"))?;
-            }
+        }
+        // In front of a NIC nobody has to do what the NIC does.
+        let cable = if nics.is_some() { plain_cable } else { cable };
+        if arms == Arms::One {
+            cable((self.client, "eth0"), (self.switch, "client0"))?;
+            self.switch.ip("link set client0 master br0")?;
         }
         for instance in self.instances {
             cable((&instance.namespace, "eth0"), (self.switch, &instance.name))?;
             self.switch
                 .ip(&format!("link set {} master br0", instance.name))?;
         }
-        self.switch.ip("link set node0 master br0\nlink set br0 up")
+        self.switch
+            .ip("link set node0 master br0\nlink set br0 up")?;
+        Ok(placed)
+    }
+
+    fn cables_of_the_node(&self, arms: Arms) -> Vec<(Plug<'_>, Plug<'_>)> {
+        let to_switch = |near| ((self.node, near), (self.switch, "node0"));
+        match arms {
+            Arms::One => vec![to_switch("net0")],
+            Arms::Two => vec![
+                ((self.node, "client0"), (self.client, "eth0")),
+                to_switch("inst0"),
+            ],
+        }
+    }
+
+    fn attach_pass_programs(&self, arms: Arms) -> Result<Vec<PassProgram>> {
+        let mut programs = vec![PassProgram::attach(self.switch, "node0")?];
+        if arms == Arms::Two {
+            programs.push(PassProgram::attach(self.client, "eth0")?);
+        }
+        Ok(programs)
     }
 
     fn give_addresses(&self, interfaces: &[&str]) -> Result<()> {
@@ -276,10 +308,8 @@ fn addresses_towards_instances(device: &str) -> String {
     )
 }
 
-/// A veth pair with both ends up. No end leaves checksums or segmentation to a NIC that is not
-/// there, because XDP sees the frame as it was handed over; and both ends poll, because frames
-/// redirected by XDP reach nobody else.
-fn cable(a: Plug<'_>, b: Plug<'_>) -> Result<()> {
+/// A veth pair with both ends up.
+fn plain_cable(a: Plug<'_>, b: Plug<'_>) -> Result<()> {
     a.0.ip(&format!(
         "link add {} type veth peer name {} netns {}",
         a.1,
@@ -287,11 +317,21 @@ fn cable(a: Plug<'_>, b: Plug<'_>) -> Result<()> {
         b.0.name()
     ))?;
     for (namespace, device) in [a, b] {
+        namespace.ip(&format!("link set {device} up"))?;
+    }
+    Ok(())
+}
+
+/// The same for an end with an XDP program, or one before it without a NIC between. No end leaves
+/// checksums or segmentation to a NIC that is not there, because XDP sees the frame as it was
+/// handed over; and both ends poll, because frames redirected by XDP reach nobody else.
+fn cable(a: Plug<'_>, b: Plug<'_>) -> Result<()> {
+    plain_cable(a, b)?;
+    for (namespace, device) in [a, b] {
         let offloads = "tx off tso off gso off gro on txvlan off rxvlan off";
         let mut arguments = vec!["-K", device];
         arguments.extend(offloads.split(' '));
         namespace.run("ethtool", &arguments)?;
-        namespace.ip(&format!("link set {device} up"))?;
     }
     Ok(())
 }

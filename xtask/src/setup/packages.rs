@@ -12,14 +12,14 @@ pub(crate) struct Need {
     groups: &'static [Group],
 }
 
-const LAB: &[Group] = &[Demo, Test, Bench];
+const LAB: &[Group] = &[Demo, Test, Bench, Vm];
 
 const NEEDS: &[Need] = &[
     need("ip", "iproute2", LAB),
     need("ethtool", "ethtool", LAB),
-    need("nginx", "nginx-light", &[Demo, Test]),
-    need("curl", "curl", &[Demo, Test]),
-    need("ping", "iputils-ping", &[Demo, Test]),
+    need("nginx", "nginx-light", &[Demo, Test, Vm]),
+    need("curl", "curl", &[Demo, Test, Vm]),
+    need("ping", "iputils-ping", &[Demo, Test, Vm]),
     need("iperf3", "iperf3", &[Test, Bench]),
     need("nc", "netcat-openbsd", &[Test]),
     need("tcpdump", "tcpdump", &[Test]),

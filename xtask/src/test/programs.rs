@@ -9,8 +9,10 @@ use crate::{process, vm, workspace};
 
 /// The tests inside the crates.
 pub(crate) const UNIT: &str = "unit";
+/// The tests that are given NICs, in guests.
+pub(crate) const NIC: &str = "nic";
 /// The order to run in: what fails fast and explains most comes first.
-const ORDER: &[&str] = &[UNIT, "packet", "differential", "simulation", "e2e"];
+const ORDER: &[&str] = &[UNIT, "packet", "differential", "simulation", "e2e", NIC];
 /// Everything but the crate that only compiles for the kernel. Always the same
 /// set, so that cargo always chooses the same features and builds things once.
 const CRATES: &[&str] = &["--workspace", "--exclude", "forebay-ebpf"];
@@ -180,6 +182,7 @@ impl Program {
             program: self.path.clone(),
             arguments,
             environment: self.guest_environment(long),
+            wants_nics: self.suite == NIC,
         }
     }
 

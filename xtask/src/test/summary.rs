@@ -19,6 +19,18 @@ pub(crate) struct Row {
     pub(crate) note: String,
 }
 
+impl Row {
+    /// Something that was not tried, and why.
+    pub(crate) fn skipped(name: &str, why: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            counts: Counts::skipped(),
+            seconds: 0.0,
+            note: why.to_owned(),
+        }
+    }
+}
+
 impl Counts {
     /// A single check.
     pub(crate) fn one(passed: bool) -> Self {

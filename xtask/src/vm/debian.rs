@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use super::sources;
 use crate::process;
 
 /// A private state of apt.
@@ -13,6 +14,8 @@ pub(crate) struct Debian {
     /// Where everything about virtual machines is kept.
     pub(crate) cache: PathBuf,
     updated: std::cell::Cell<bool>,
+    /// The suite of newer packages, when the mirror has it.
+    backports: std::cell::OnceCell<String>,
 }
 
 impl Debian {
@@ -21,6 +24,7 @@ impl Debian {
         Ok(Self {
             cache: cache.canonicalize()?,
             updated: false.into(),
+            backports: std::cell::OnceCell::new(),
         })
     }
 
@@ -58,11 +62,18 @@ impl Debian {
         for old in std::fs::read_dir(apt.join("parts"))? {
             std::fs::remove_file(old?.path())?;
         }
-        write_sources(&apt.join("parts"))?;
+        let codename = sources::write(&apt.join("parts"))?;
         write_status(&apt.join("status"))?;
         std::fs::write(apt.join("debian.list"), "")?;
-        process::read(self.command("apt-get").args(["-qq", "update"]))
-            .context("the package lists could not be downloaded")?;
+        let download = || process::read(self.command("apt-get").args(["-qq", "update"]));
+        if let Err(error) = download() {
+            // Not every mirror has the suite of newer packages.
+            println!("without newer packages: {error:#}");
+            sources::forget_backports(&apt.join("parts"))?;
+            download().context("the package lists could not be downloaded")?;
+        } else {
+            self.backports.get_or_init(|| sources::backports(&codename));
+        }
         self.updated.set(true);
         Ok(())
     }
@@ -94,17 +105,16 @@ impl Debian {
             .with_context(|| format!("apt-get downloaded no file for {package}"))
     }
 
-    /// Downloads a package and what it needs and this machine lacks.
+    /// Downloads a package, as new as there is, and what it needs and this machine lacks.
     pub(crate) fn download_with_dependencies(&self, package: &str) -> Result<Vec<PathBuf>> {
         self.update()?;
-        process::read(self.command("apt-get").args([
-            "-qq",
-            "install",
-            "--download-only",
-            "--no-install-recommends",
-            "--yes",
-            package,
-        ]))?;
+        let mut command = self.command("apt-get");
+        command.args(["-qq", "install", "--download-only", "--yes"]);
+        command.arg("--no-install-recommends");
+        if let Some(suite) = self.backports.get() {
+            command.args(["--target-release", suite]);
+        }
+        process::read(command.arg(package))?;
         let files = packages_in(&self.apt().join("cache/archives"))?;
         if files.is_empty() {
             bail!("apt-get downloaded nothing for {package}");
@@ -132,7 +142,7 @@ fn packages_in(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn name_of(file: &Path) -> &str {
+pub(super) fn name_of(file: &Path) -> &str {
     file.file_name()
         .and_then(|name| name.to_str())
         .unwrap_or("")
@@ -144,7 +154,8 @@ fn newest<'names>(names: impl Iterator<Item = &'names str>, prefix: &str) -> Opt
         .filter_map(|name| {
             let version = name.strip_prefix(prefix)?.strip_suffix("-amd64")?;
             let (version, rebuild) = version.split_once('+').unwrap_or((version, ""));
-            if rebuild.contains('-') {
+            // Another flavour, or a kernel of another release of Debian.
+            if rebuild.contains('-') || rebuild.starts_with("bpo") {
                 return None;
             }
             let numbers: Option<Vec<u32>> = version
@@ -155,67 +166,6 @@ fn newest<'names>(names: impl Iterator<Item = &'names str>, prefix: &str) -> Opt
         })
         .max()
         .map(|(_, name)| name)
-}
-
-/// The entries of this machine's sources that are Debian's own.
-fn write_sources(folder: &Path) -> Result<()> {
-    let release = std::fs::read_to_string("/etc/os-release")?;
-    let codename = release
-        .lines()
-        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
-        .context("/etc/os-release names no VERSION_CODENAME")?;
-    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
-    if let Ok(entries) = std::fs::read_dir("/etc/apt/sources.list.d") {
-        files.extend(entries.flatten().map(|entry| entry.path()));
-    }
-    let mut found = false;
-    for file in files {
-        let Ok(text) = std::fs::read_to_string(&file) else {
-            continue;
-        };
-        let kept = match file.extension().and_then(|end| end.to_str()) {
-            Some("list") => own_lines(&text, codename),
-            Some("sources") => own_stanzas(&text, codename),
-            _ => continue,
-        };
-        if !kept.is_empty() {
-            found = true;
-            std::fs::write(folder.join(name_of(&file)), kept)?;
-        }
-    }
-    if !found {
-        bail!("no source of packages for `{codename}` is configured in /etc/apt");
-    }
-    Ok(())
-}
-
-fn is_own(suite: &str, codename: &str) -> bool {
-    suite
-        .strip_prefix(codename)
-        .is_some_and(|rest| ["", "-updates", "-security", "/updates"].contains(&rest))
-}
-
-fn own_lines(text: &str, codename: &str) -> String {
-    let own = |line: &&str| {
-        line.starts_with("deb ") && line.split_whitespace().any(|word| is_own(word, codename))
-    };
-    text.lines()
-        .filter(own)
-        .map(|line| format!("{line}\n"))
-        .collect()
-}
-
-fn own_stanzas(text: &str, codename: &str) -> String {
-    let own = |stanza: &&str| {
-        stanza.lines().any(|line| {
-            line.strip_prefix("Suites:")
-                .is_some_and(|suites| suites.split_whitespace().any(|word| is_own(word, codename)))
-        })
-    };
-    text.split("\n\n")
-        .filter(own)
-        .map(|stanza| format!("{}\n\n", stanza.trim()))
-        .collect()
 }
 
 /// What is installed here, without any part of QEMU: parts of another version
@@ -247,6 +197,7 @@ mod tests {
             "linux-image-6.12.118+deb12-cloud-amd64",
             "linux-image-6.12.119+deb12-amd64-dbg",
             "linux-image-6.12.120+deb12-rt-amd64",
+            "linux-image-6.12.121+bpo-amd64",
         ];
         let prefix = "linux-image-6.12.";
         assert_eq!(newest(names.into_iter(), prefix), Some(names[1]));
@@ -259,19 +210,6 @@ mod tests {
             newest(names.into_iter(), "linux-image-6.1."),
             Some(names[1])
         );
-    }
-
-    #[test]
-    fn only_sources_of_the_release_itself_are_kept() {
-        let lines = "# comment\n\
-            deb http://mirror/debian bookworm main\n\
-            deb http://cloud/apt cloud-sdk-bookworm main\n\
-            deb [signed-by=/k] http://mirror/debian-security bookworm-security main\n";
-        assert_eq!(own_lines(lines, "bookworm").lines().count(), 2);
-        let stanzas = "Types: deb\nURIs: http://mirror/debian\nSuites: bookworm bookworm-updates\n\n\
-            Types: deb\nURIs: https://other\nSuites: nodistro\n";
-        let kept = own_stanzas(stanzas, "bookworm");
-        assert!(kept.contains("mirror") && !kept.contains("other"));
     }
 
     #[test]

@@ -159,8 +159,14 @@ impl Results {
                 self.release = Some(release.to_owned());
                 self.booted_after = Some(Instant::now());
             }
-            ["begin", name] => self.running = Some((name.to_owned(), Instant::now())),
-            ["exit", name, code] => self.job_ended(name, code.parse().ok()),
+            ["begin", ..] => {
+                let name = words[1..].join(" ");
+                self.running = Some((name, Instant::now()));
+            }
+            ["exit", .., code] => {
+                let name = words[1..words.len() - 1].join(" ");
+                self.job_ended(&name, code.parse().ok());
+            }
             _ => {}
         }
     }
@@ -227,6 +233,7 @@ mod tests {
             program: "/bin/it's".into(),
             arguments: vec!["--x".to_owned()],
             environment: vec![("KEY".to_owned(), "two words".to_owned())],
+            wants_nics: false,
         };
         let script = job_script(&[job]).unwrap();
         assert!(script.contains("cd '/a b' && exec env KEY='two words' '/bin/it'\\''s' '--x'"));

@@ -11,7 +11,16 @@ use super::debian::Debian;
 use crate::process;
 
 /// Modules of the guest; what they depend on comes along.
-const MODULES: &[&str] = &["virtio_pci", "9pnet_virtio", "9p", "veth", "8021q"];
+const MODULES: &[&str] = &[
+    "virtio_pci",
+    "9pnet_virtio",
+    "9p",
+    "veth",
+    "8021q",
+    "bridge",
+    "virtio_net",
+    "igb",
+];
 
 /// A kernel that is ready to boot.
 pub(crate) struct Kernel {
@@ -28,7 +37,7 @@ pub(crate) struct Kernel {
 /// The kernel from the cache, else from the mirror.
 pub(crate) fn fetch(debian: &Debian, series: &str) -> Result<Kernel> {
     let folder = debian.cache.join(format!("linux-{series}"));
-    if !folder.join("release").exists() {
+    if !is_complete(&folder) {
         unpack(debian, series, &folder)?;
     }
     let release = std::fs::read_to_string(folder.join("release"))?;
@@ -43,6 +52,12 @@ pub(crate) fn fetch(debian: &Debian, series: &str) -> Result<Kernel> {
         image: folder.join("vmlinux"),
         modules,
     })
+}
+
+/// Whether a folder of the cache holds a kernel with the modules that are wanted now.
+fn is_complete(folder: &Path) -> bool {
+    let modules = std::fs::read_to_string(folder.join("modules/wanted"));
+    folder.join("release").exists() && modules.is_ok_and(|names| names == MODULES.join(" "))
 }
 
 fn unpack(debian: &Debian, series: &str, folder: &Path) -> Result<()> {
@@ -106,6 +121,7 @@ fn copy_modules(whole: &Path, release: &str, folder: &Path) -> Result<()> {
         }
     }
     std::fs::write(folder.join("order"), order.join("\n"))?;
+    std::fs::write(folder.join("wanted"), MODULES.join(" "))?;
     Ok(())
 }
 

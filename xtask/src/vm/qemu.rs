@@ -9,47 +9,105 @@ use anyhow::{Context, Result, bail};
 
 use super::debian::Debian;
 use super::guest::Guest;
+use super::network::Network;
+use super::nics::{DRIVERS, Driver};
 use crate::process;
 
 const PROGRAM: &str = "qemu-system-x86_64";
 const PACKAGE: &str = "qemu-system-x86";
+/// Says that a folder is complete.
+const UNPACKED: &str = "unpacked";
 
 /// A QEMU that runs on this machine.
 pub(crate) struct Emulator {
     program: PathBuf,
     /// Set when it is not installed but unpacked here.
     unpacked: Option<PathBuf>,
+    network: Network,
+    drivers: Vec<Driver>,
 }
 
-/// Looks for QEMU, fetches it when there is none.
+/// The QEMU here that has the devices for all drivers, else one that is fetched, else what there is.
 pub(crate) fn find(debian: &Debian) -> Result<Emulator> {
-    if let Some(program) = process::find(PROGRAM) {
-        return Ok(Emulator {
-            program,
-            unpacked: None,
-        });
-    }
+    let network = Network::find(&debian.cache)?;
     let folder = debian.cache.join("qemu");
-    let done = folder.join("unpacked");
-    if !done.exists() {
-        println!("fetching {PACKAGE}, to be unpacked in {}", folder.display());
-        for package in debian.download_with_dependencies(PACKAGE)? {
-            process::read(
-                process::system("dpkg-deb")
-                    .arg("-x")
-                    .args([&package, &folder]),
-            )?;
-        }
-        debian.forget_downloads();
-        std::fs::write(done, "")?;
+    let mut known: Vec<Emulator> = Vec::new();
+    if let Some(program) = process::find(PROGRAM) {
+        known.extend(Emulator::new(program, None, &network));
     }
-    Ok(Emulator {
-        program: folder.join("usr/bin").join(PROGRAM),
-        unpacked: Some(folder),
-    })
+    if folder.join(UNPACKED).exists() {
+        known.extend(Emulator::in_folder(&folder, &network));
+    }
+    if let Some(complete) = known.iter().position(Emulator::has_all_drivers) {
+        return Ok(known.swap_remove(complete));
+    }
+    match fetch(debian, &folder).and_then(|()| Emulator::in_folder(&folder, &network)) {
+        Ok(fetched) => Ok(fetched),
+        Err(error) if known.is_empty() => Err(error),
+        Err(error) => {
+            eprintln!("warning: no newer QEMU: {error:#}");
+            Ok(known.swap_remove(0))
+        }
+    }
+}
+
+fn fetch(debian: &Debian, folder: &Path) -> Result<()> {
+    println!("fetching {PACKAGE}, to be unpacked in {}", folder.display());
+    let packages = debian.download_with_dependencies(PACKAGE)?;
+    if folder.exists() {
+        std::fs::remove_dir_all(folder)?;
+    }
+    for package in packages {
+        process::read(
+            process::system("dpkg-deb")
+                .arg("-x")
+                .args([&*package, folder]),
+        )?;
+    }
+    debian.forget_downloads();
+    std::fs::write(folder.join(UNPACKED), "")?;
+    Ok(())
 }
 
 impl Emulator {
+    fn in_folder(folder: &Path, network: &Network) -> Result<Self> {
+        let program = folder.join("usr/bin").join(PROGRAM);
+        Self::new(program, Some(folder.to_owned()), network)
+    }
+
+    /// Asks the program which devices it has.
+    fn new(program: PathBuf, unpacked: Option<PathBuf>, network: &Network) -> Result<Self> {
+        let mut emulator = Self {
+            program,
+            unpacked,
+            network: network.clone(),
+            drivers: Vec::new(),
+        };
+        let mut command = Command::new(&emulator.program);
+        emulator.prepare(&mut command);
+        let devices = process::read(command.args(["-device", "help"]))?;
+        emulator.drivers = DRIVERS
+            .into_iter()
+            .filter(|driver| offers(&devices, driver.device()))
+            .collect();
+        Ok(emulator)
+    }
+
+    fn has_all_drivers(&self) -> bool {
+        self.drivers == DRIVERS
+    }
+
+    /// The environment of a job that tries this driver, or why there is none.
+    pub(crate) fn nics(&self, driver: Driver) -> Result<Vec<(String, String)>, String> {
+        if !self.drivers.contains(&driver) {
+            return Err(format!(
+                "this QEMU has no {}; 8.0 or later has",
+                driver.device()
+            ));
+        }
+        Ok(driver.environment(&self.network))
+    }
+
     /// Boots the guest and hands each line of its results to `read`, until it
     /// powers itself off.
     pub(crate) fn run(
@@ -72,15 +130,10 @@ impl Emulator {
     }
 
     fn command(&self, guest: &Guest) -> Command {
-        let mut command = Command::new(&self.program);
-        process::forget_this_run(&mut command);
-        if let Some(folder) = &self.unpacked {
-            command.env("LD_LIBRARY_PATH", libraries(folder));
-            for data in ["usr/share/qemu", "usr/share/seabios"] {
-                command.arg("-L").arg(folder.join(data));
-            }
-        }
+        let mut command = self.network.command(&self.program);
+        self.prepare(&mut command);
         command.args(["-no-user-config", "-nodefaults", "-no-reboot"]);
+        command.args(["-machine", "q35"]);
         command.args(["-display", "none", "-m", "1024", "-smp", "2"]);
         command.args(accelerator(Path::new("/sys/module")));
         command.arg("-kernel").arg(&guest.image);
@@ -95,8 +148,27 @@ impl Emulator {
             "-virtfs",
             "local,path=/,security_model=none,readonly=on,mount_tag=hostroot,multidevs=remap",
         ]);
+        for driver in &self.drivers {
+            driver.plug_in(&self.network, &mut command);
+        }
         command
     }
+
+    /// What the program needs to find its parts.
+    fn prepare(&self, command: &mut Command) {
+        process::forget_this_run(command);
+        if let Some(folder) = &self.unpacked {
+            command.env("LD_LIBRARY_PATH", libraries(folder));
+            for data in ["usr/share/qemu", "usr/share/seabios"] {
+                command.arg("-L").arg(folder.join(data));
+            }
+        }
+    }
+}
+
+/// Whether a list of devices has this one.
+fn offers(devices: &str, device: &str) -> bool {
+    devices.contains(&format!("name \"{device}\""))
 }
 
 fn libraries(folder: &Path) -> OsString {
@@ -121,6 +193,14 @@ fn accelerator(modules: &Path) -> [&'static str; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn devices_are_found_by_their_whole_name() {
+        let devices =
+            "name \"igbvf\", bus PCI\nname \"virtio-net-pci\", bus PCI, alias \"virtio-net\"\n";
+        assert!(offers(devices, "virtio-net-pci"));
+        assert!(!offers(devices, "igb"));
+    }
 
     #[test]
     fn without_a_driver_for_virtualisation_the_machine_is_emulated() {

@@ -1,0 +1,56 @@
+//! Large transfers: checksums and segments as the drivers' offloads make them.
+
+use std::net::SocketAddr;
+
+use forebay_tests::netlab::config::Rule;
+use forebay_tests::netlab::{Config, Forebay, Lab};
+
+use crate::bulk::{self, Echo};
+use crate::scene::{ARMS, Scene, frontend};
+
+/// The rule's port.
+pub(crate) const PORT: u16 = 7000;
+/// Each way.
+const BYTES: usize = 3_000_000;
+
+#[test]
+fn large_transfers_arrive_intact_in_both_directions() {
+    for arms in ARMS {
+        let Some(scene) = Scene::run_with(arms, add_rule) else {
+            return;
+        };
+        let Scene { lab, forebay, .. } = &scene;
+        serve_on_instances(lab);
+        for to in frontend(PORT) {
+            let mut echo = Echo::open(&lab.client, to).unwrap();
+            echo.exchange(BYTES)
+                .unwrap_or_else(|error| panic!("{arms:?} {to}: {error:#}"));
+            assert_eq!(forebay.drops("too-big").unwrap(), 0, "{arms:?} {to}");
+        }
+        assert!(bytes_of_the_rule(forebay) > 4 * BYTES as u64);
+        scene.assert_kernel_forwards_little();
+    }
+}
+
+/// A rule for the service that gives back what it gets.
+pub(crate) fn add_rule(config: &mut Config) {
+    config.rules.push(Rule::new("bulk", "tcp", PORT, PORT));
+}
+
+/// That service on every instance.
+pub(crate) fn serve_on_instances(lab: &Lab) {
+    for instance in &lab.instances {
+        for at in [
+            SocketAddr::from((instance.ipv4, PORT)),
+            SocketAddr::from((instance.ipv6, PORT)),
+        ] {
+            bulk::serve(at, &instance.namespace).unwrap();
+        }
+    }
+}
+
+fn bytes_of_the_rule(forebay: &Forebay) -> u64 {
+    let rules = forebay.list(&["show", "rules"]).unwrap();
+    let rule = rules.iter().find(|rule| rule["name"] == "bulk").unwrap();
+    rule["bytes_total"].as_u64().unwrap()
+}
