@@ -6,7 +6,7 @@ use super::Daemon;
 use crate::config::model::{Config, XdpMode};
 use crate::control_plane::{Event, HostInterface, VlanDevice, XdpState};
 use crate::dataplane::Attached;
-use crate::host::Sysctls;
+use crate::host::{Offloads, Sysctls};
 
 impl Daemon {
     /// Tells the control plane what interfaces there are now, and attaches those that are there without
@@ -48,7 +48,9 @@ impl Daemon {
             return Ok(());
         }
         let names: Vec<String> = host.iter().map(|one| one.name.clone()).collect();
-        Sysctls::open(&config.node.state_dir).prepare(&names)
+        Sysctls::open(&config.node.state_dir).prepare(&names)?;
+        let nics = host.iter().filter(|one| one.is_attached());
+        Offloads::open(&config.node.state_dir).prepare(nics.map(|one| one.name.as_str()))
     }
 
     /// Puts the program on an interface.

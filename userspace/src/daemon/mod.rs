@@ -25,7 +25,7 @@ use crate::config::{self, Diagnostics, Loaded};
 use crate::control_plane::{Census, Change, ControlPlane, Event, HostInterface, plan};
 use crate::control_socket::Call;
 use crate::dataplane::{Dataplane, Flows, remove_pins};
-use crate::host::{HostChange, Netlink, ProxyEntries, Sysctls, follow_host};
+use crate::host::{HostChange, Netlink, Offloads, ProxyEntries, Sysctls, follow_host};
 use sweeper::Terms;
 
 /// Jiffies and boot clock drift apart (one is slewed); they are compared anew this often.
@@ -353,8 +353,8 @@ impl Daemon {
     }
 }
 
-/// Removes programs, links, pins and proxy-neighbour entries of a node, and puts sysctls back; says what
-/// was done.
+/// Removes programs, links, pins and proxy-neighbour entries of a node, and puts sysctls and offloads
+/// back; says what was done.
 ///
 /// # Errors
 /// A daemon runs on the pins, or the kernel refuses.
@@ -375,6 +375,7 @@ pub async fn detach(config: &Config) -> Result<Vec<String>> {
             .into_iter()
             .map(|sysctl| format!("sysctl {sysctl}")),
     );
+    done.extend(Offloads::open(&config.node.state_dir).restore());
     Ok(done)
 }
 

@@ -14,7 +14,7 @@ use crate::config::{Diagnostic, Loaded};
 use crate::control_plane::{Census, ControlPlane, Event, HostInterface};
 use crate::control_socket::{self, Call};
 use crate::dataplane::{Dataplane, Opened, Pins, remove_pins};
-use crate::host::{Netlink, Sysctls, default_flows, reach, total_memory};
+use crate::host::{Netlink, Offloads, Sysctls, default_flows, reach, total_memory};
 
 /// Capabilities that the daemon needs, with their bits; CAP_SYS_ADMIN stands for the last two.
 const CAPABILITIES: [(&str, u32); 3] =
@@ -50,6 +50,7 @@ pub(super) async fn start(
         // Nothing of a node that never ran is left behind.
         let _ = remove_pins(&config.node.bpf_fs);
         Sysctls::open(&config.node.state_dir).restore();
+        Offloads::open(&config.node.state_dir).restore();
     }
     begun
 }
