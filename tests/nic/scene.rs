@@ -40,12 +40,6 @@ impl Scene {
             return None;
         }
         let lab = Lab::with_nics(arms, &nics).unwrap();
-        for name in &lab.interfaces {
-            // Solicitations for an IPv6 frontend go to a group that the NIC filters.
-            lab.node
-                .ip(&format!("link set dev {name} allmulticast on"))
-                .unwrap();
-        }
         let mut config = Config::sample(&lab);
         config.xdp_mode = Some("native");
         change(&mut config);
