@@ -7,6 +7,7 @@ use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, Xdp, XdpMode as Kernel};
 
+use super::sys;
 use crate::config::model::XdpMode;
 
 /// How the program came to an interface.
@@ -28,8 +29,9 @@ pub(super) fn attach(
     mode: XdpMode,
     pin: &Path,
 ) -> Result<Attached> {
+    reclaim(ifindex, pin)?;
     if pin.exists() {
-        match adopt(program, pin) {
+        match adopt(program, ifindex, pin) {
             Ok(()) => return Ok(Attached::Replaced),
             Err(error) => {
                 // The interface was removed and made again: its link is dead.
@@ -63,7 +65,27 @@ pub(super) fn attach(
     Ok(attached)
 }
 
-fn adopt(program: &mut Xdp, pin: &Path) -> Result<()> {
+/// Gives a link that is pinned under another name its interface's: interfaces may have changed names.
+fn reclaim(ifindex: u32, pin: &Path) -> Result<()> {
+    let folder = pin.parent().unwrap_or(pin);
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let found = entry.path();
+        if found != pin && sys::xdp_link_ifindex(&found).is_ok_and(|linked| linked == ifindex) {
+            log::info!("the link at {} is this interface's now", found.display());
+            return std::fs::rename(&found, pin)
+                .with_context(|| format!("rename {}", found.display()));
+        }
+    }
+    Ok(())
+}
+
+fn adopt(program: &mut Xdp, ifindex: u32, pin: &Path) -> Result<()> {
+    match sys::xdp_link_ifindex(pin).with_context(|| format!("open the link {}", pin.display()))? {
+        linked if linked == ifindex => {}
+        0 => bail!("its interface is gone"),
+        // Two interfaces have changed names: each needs a link of its own.
+        other => bail!("it belongs to interface {other} now"),
+    }
     let link =
         PinnedLink::from_pin(pin).with_context(|| format!("open the link {}", pin.display()))?;
     let id = program.attach_to_link(XdpLink::try_from(FdLink::from(link))?)?;

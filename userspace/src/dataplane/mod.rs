@@ -153,15 +153,9 @@ impl Dataplane {
         Ok(())
     }
 
-    /// Interfaces with a link of ours, as their pins name them.
+    /// Interfaces with a link of ours.
     pub fn linked(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.pins.links())
-            .into_iter()
-            .flatten()
-            .flatten();
-        entries
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .collect()
+        self.pins.linked()
     }
 
     /// Packets by reason.

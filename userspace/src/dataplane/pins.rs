@@ -55,9 +55,17 @@ impl Pins {
         self.layout().join("links")
     }
 
-    /// The link pin of an interface. A name may hold a dot (a VLAN device), a pin may not.
+    /// The link pin of an interface.
     pub fn link(&self, interface: &str) -> PathBuf {
-        self.links().join(interface.replace('.', "_"))
+        self.links().join(pin_name(interface))
+    }
+
+    /// Interfaces with a link pin.
+    pub fn linked(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.links()).into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| interface_name(&entry.file_name().into_string().ok()?))
+            .collect()
     }
 
     /// Whether a former daemon has left its tables.
@@ -82,6 +90,23 @@ impl Pins {
             others.join(", "),
         )
     }
+}
+
+/// What a pin may not hold (a dot, which names of VLAN devices often have) is written as `%` and two
+/// hexadecimal digits, and so is `%`: no two interfaces share a pin.
+fn pin_name(interface: &str) -> String {
+    let escaped = |c: char| match c {
+        '.' => "%2e".to_owned(),
+        '%' => "%25".to_owned(),
+        other => other.to_string(),
+    };
+    interface.chars().map(escaped).collect()
+}
+
+/// The interface that a pin is named after; `None`: no name that [`pin_name`] makes.
+fn interface_name(pin: &str) -> Option<String> {
+    let name = pin.replace("%2e", ".").replace("%25", "%");
+    (pin_name(&name) == pin).then_some(name)
 }
 
 /// Removes every pin under `root`, whatever its layout; says what was removed.
@@ -170,6 +195,17 @@ fn require_bpf_fs(root: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn interfaces_with_similar_names_have_pins_of_their_own() {
+        let names = ["eth0", "eth0.5", "eth0_5", "eth0%2e5", "a.b.c", "100%"];
+        let pins = names.map(pin_name);
+        for (name, pin) in names.iter().zip(&pins) {
+            assert!(!pin.contains('.'), "{pin}");
+            assert_eq!(interface_name(pin).as_deref(), Some(*name));
+            assert_eq!(pins.iter().filter(|other| *other == pin).count(), 1);
+        }
+    }
 
     #[test]
     fn a_folder_on_another_file_system_is_refused_with_the_remedy() {

@@ -1,7 +1,10 @@
 //! The few `bpf(2)` commands that aya does not wrap: batches, and running a program by descriptor.
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use forebay_common::abi::{Owner, RetireBatch, Rule, RuleCounters, RuleKey, Settings};
 use forebay_common::family::{V4, V6};
@@ -13,6 +16,8 @@ const MAP_CREATE: libc::c_long = 0;
 const PROG_TEST_RUN: libc::c_long = 10;
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const MAP_UPDATE_ELEM: libc::c_long = 2;
+const OBJ_GET: libc::c_long = 7;
+const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const MAP_LOOKUP_BATCH: libc::c_long = 24;
 const MAP_UPDATE_BATCH: libc::c_long = 26;
 
@@ -223,6 +228,54 @@ pub(super) fn run_program(program: BorrowedFd<'_>) -> io::Result<()> {
         ..TestRunAttributes::default()
     };
     bpf(PROG_TEST_RUN, &mut attributes).map(drop)
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct PinAttributes {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct InfoAttributes {
+    bpf_fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+/// The head of `struct bpf_link_info` for a link of an XDP program.
+#[repr(C)]
+#[derive(Default)]
+struct LinkInfo {
+    kind: u32,
+    id: u32,
+    program: u32,
+    padding: u32,
+    ifindex: u32,
+    more: u32,
+}
+
+/// Number of the interface that a pinned link is on; 0: that interface is gone.
+pub(super) fn xdp_link_ifindex(pin: &Path) -> io::Result<u32> {
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let mut attributes = PinAttributes {
+        pathname: path.as_ptr() as u64,
+        ..PinAttributes::default()
+    };
+    let descriptor = bpf(OBJ_GET, &mut attributes)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    let link = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    let mut info = LinkInfo::default();
+    let mut attributes = InfoAttributes {
+        bpf_fd: link.as_raw_fd() as u32,
+        info_len: size_of::<LinkInfo>() as u32,
+        info: &raw mut info as u64,
+    };
+    bpf(OBJ_GET_INFO_BY_FD, &mut attributes)?;
+    Ok(info.ifindex)
 }
 
 #[repr(C)]
