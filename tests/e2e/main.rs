@@ -21,6 +21,7 @@ mod iperf;
 mod lab_itself;
 mod log;
 mod neighbors;
+mod next_hops;
 mod not_ours;
 mod reload;
 mod restart;

@@ -191,6 +191,18 @@ impl Lab {
         Ok(())
     }
 
+    /// Connects the node and the client by a second link, `client1` to `eth1`.
+    pub fn add_uplink(&mut self) -> Result<()> {
+        cable((&self.node, "client1"), (&self.client, "eth1"))?;
+        self.node.ip("address add 192.168.77.1/24 dev client1\n\
+                      address add fd77::1/64 dev client1 nodad")?;
+        self.client.ip("address add 192.168.77.2/24 dev eth1\n\
+                        address add fd77::2/64 dev eth1 nodad")?;
+        self.pass_programs
+            .push(PassProgram::attach(&self.client, "eth1")?);
+        Ok(())
+    }
+
     /// All namespaces, with their roles.
     pub fn namespaces(&self) -> impl Iterator<Item = &Namespace> {
         [&self.client, &self.node, &self.switch]

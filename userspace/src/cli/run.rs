@@ -16,22 +16,21 @@ pub(super) fn run(common: &Common, detach_on_exit: bool) -> Result<(), Failure> 
         config: common.config.clone(),
         detach_on_exit,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    Ok(runtime()?.block_on(daemon::run(options, loaded))?)
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .context("start the runtime")?;
-    Ok(runtime.block_on(daemon::run(options, loaded))?)
+        .context("start the runtime")
 }
 
 pub(super) fn detach(common: &Common) -> Result<(), Failure> {
     let loaded =
         config::load(&common.config).map_err(|errors| Failure::Invalid(errors.to_string()))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
-    let done = runtime.block_on(daemon::detach(&loaded.config))?;
+    let done = runtime()?.block_on(daemon::detach(&loaded.config))?;
     if done.is_empty() {
         println!(
             "nothing to remove: no pins in {}",

@@ -6,7 +6,7 @@ use super::Daemon;
 use crate::config::model::{Config, XdpMode};
 use crate::control_plane::{Event, HostInterface, VlanDevice, XdpState};
 use crate::dataplane::Attached;
-use crate::host::{Offloads, Sysctls};
+use crate::host::{NeighborTerms, Offloads, Sysctls};
 
 impl Daemon {
     /// Tells the control plane what interfaces there are now, and attaches those that are there without
@@ -25,6 +25,7 @@ impl Daemon {
         }
         self.handle(Event::Host(found.clone()))?;
         self.tell_vlans(&known, &found);
+        self.keep_neighbors();
         if found.iter().any(|new| !is_known(&known, new)) {
             self.prepare_host(&config, &found)?;
         }
@@ -51,6 +52,22 @@ impl Daemon {
         Sysctls::open(&config.node.state_dir).prepare(&names)?;
         let nics = host.iter().filter(|one| one.is_attached());
         Offloads::open(&config.node.state_dir).prepare(nics.map(|one| one.name.as_str()))
+    }
+
+    /// Says which neighbours are to be kept resolved.
+    pub(super) fn keep_neighbors(&self) {
+        let Some(config) = self.control_plane.config() else {
+            return;
+        };
+        let ip_configs = config.instances.iter().flat_map(|one| &one.ip_configs);
+        let interfaces = self.control_plane.host().iter();
+        self.neighbors.follow(NeighborTerms {
+            instances: ip_configs.flat_map(|one| one.addresses()).collect(),
+            interfaces: interfaces
+                .map(|one| (one.ifindex, one.name.clone()))
+                .collect(),
+            asks_again: config.node.manage_host,
+        });
     }
 
     /// Puts the program on an interface.

@@ -25,7 +25,9 @@ use crate::config::{self, Diagnostics, Loaded};
 use crate::control_plane::{Census, Change, ControlPlane, Event, HostInterface, plan};
 use crate::control_socket::Call;
 use crate::dataplane::{Dataplane, Flows, remove_pins};
-use crate::host::{HostChange, Netlink, Offloads, ProxyEntries, Sysctls, follow_host};
+use crate::host::{
+    HostChange, Neighbors, Netlink, Offloads, ProxyEntries, Sysctls, follow_host, release_neighbors,
+};
 use sweeper::Terms;
 
 /// Jiffies and boot clock drift apart (one is slewed); they are compared anew this often.
@@ -71,6 +73,7 @@ pub struct Daemon {
     in_force: InForce,
     started: Instant,
     ready: bool,
+    neighbors: Neighbors,
     terms: watch::Sender<Option<Terms>>,
     advertiser: Advertiser,
     /// What is claimed may be something else than what the advertiser was told.
@@ -216,6 +219,7 @@ impl Daemon {
             // From the next tick on: what is looked up within this one may still be the old way.
             let now = self.clock.now() as u32;
             self.handle(Event::HopsInvalid(now.wrapping_add(1)))?;
+            self.neighbors.look_again();
         }
         Ok(())
     }
@@ -315,6 +319,7 @@ impl Daemon {
             }
         }
         self.tell_vlans(&before, &found);
+        self.keep_neighbors();
         Ok(())
     }
 
@@ -326,6 +331,7 @@ impl Daemon {
             daemon.control_plane = before;
             daemon.control_plane.resync(daemon.dataplane.read_tables()?);
             daemon.handle(Event::Host(host))?;
+            daemon.keep_neighbors();
             let interfaces = daemon
                 .control_plane
                 .config()
@@ -346,7 +352,7 @@ impl Daemon {
         }
         // It would make anew what is removed below.
         let _ = self.advertiser.claim(BTreeSet::new(), false).await.await;
-        drop(self.dataplane);
+        drop((self.dataplane, self.neighbors));
         detach(&config)
             .await
             .map(|_| log::info!("stopping; the data plane is removed"))
@@ -376,6 +382,12 @@ pub async fn detach(config: &Config) -> Result<Vec<String>> {
             .map(|sysctl| format!("sysctl {sysctl}")),
     );
     done.extend(Offloads::open(&config.node.state_dir).restore());
+    let released = release_neighbors(&config.node.state_dir).await;
+    done.extend(
+        released
+            .into_iter()
+            .map(|neighbor| format!("neighbour {neighbor}")),
+    );
     Ok(done)
 }
 

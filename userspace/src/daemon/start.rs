@@ -14,7 +14,7 @@ use crate::config::{Diagnostic, Loaded};
 use crate::control_plane::{Census, ControlPlane, Event, HostInterface};
 use crate::control_socket::{self, Call};
 use crate::dataplane::{Dataplane, Opened, Pins, remove_pins};
-use crate::host::{Netlink, Offloads, Sysctls, default_flows, reach, total_memory};
+use crate::host::{Neighbors, Netlink, Offloads, Sysctls, default_flows, reach, total_memory};
 
 /// Capabilities that the daemon needs, with their bits; CAP_SYS_ADMIN stands for the last two.
 const CAPABILITIES: [(&str, u32); 3] =
@@ -83,8 +83,10 @@ async fn begin(
     let clock = dataplane.measure_clock()?;
     let calls = control_socket::listen(&config.api.socket).await?;
     let advertiser = Advertiser::start(netlink.clone(), &config.node.state_dir);
+    let neighbors = Neighbors::start(&netlink, &config.node.state_dir);
     let mut daemon = Daemon {
         options,
+        neighbors,
         netlink,
         dataplane,
         flows: Arc::new(flows),
@@ -116,6 +118,7 @@ async fn begin(
     for warning in reach::warnings(&daemon.netlink, config, &file).await {
         log::warn!("{warning}");
     }
+    daemon.keep_neighbors();
     daemon.ready = true;
     log::info!(
         "{} is ready: {} rules on {} interfaces",
@@ -129,16 +132,8 @@ async fn begin(
 impl Daemon {
     /// Takes the program off interfaces that a former daemon attached and the file no longer names.
     pub(super) fn detach_strangers(&mut self, interfaces: &[String]) -> Result<()> {
-        let ours: Vec<String> = interfaces
-            .iter()
-            .map(|name| name.replace('.', "_"))
-            .collect();
-        for stranger in self
-            .dataplane
-            .linked()
-            .iter()
-            .filter(|name| !ours.contains(name))
-        {
+        let linked = self.dataplane.linked();
+        for stranger in linked.iter().filter(|name| !interfaces.contains(name)) {
             self.dataplane.detach(stranger)?;
             log::info!("{stranger}: detached, the configuration does not name it any more");
         }

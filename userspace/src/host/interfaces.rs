@@ -8,7 +8,9 @@ use futures::TryStreamExt;
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia,
+};
 use rtnetlink::{Handle, RouteMessageBuilder};
 
 use super::links::{Addresses, Link, choose, mac_of};
@@ -19,6 +21,14 @@ use crate::control_plane::HostInterface;
 #[derive(Debug, Clone)]
 pub struct Netlink {
     pub(super) handle: Handle,
+}
+
+/// The kernel's answer to "which way?".
+enum Found {
+    Local,
+    /// An interface, and a gateway if there is one.
+    Out(u32, Option<IpAddr>),
+    None,
 }
 
 /// What the host's routing says of a destination.
@@ -71,36 +81,14 @@ impl Netlink {
         destination: IpAddr,
         inbound: Option<u32>,
     ) -> Result<Way> {
-        let mut routes = self
-            .handle
-            .route()
-            .get(route_query(source, destination, inbound))
-            .execute();
-        let route = match routes.try_next().await {
-            Ok(Some(route)) => route,
-            Ok(None) => return Ok(Way::None),
-            // Unreachable, blackhole and prohibit routes are answered with errors.
-            Err(rtnetlink::Error::NetlinkError(_)) => return Ok(Way::None),
-            Err(error) => return Err(anyhow!(error)).context("ask for a route"),
+        let (ifindex, neighbor) = match self
+            .route(route_query(source, destination, inbound))
+            .await?
+        {
+            Found::Out(ifindex, gateway) => (ifindex, gateway.unwrap_or(destination)),
+            Found::Local => return Ok(Way::Local),
+            Found::None => return Ok(Way::None),
         };
-        match route.header.kind {
-            RouteType::Local => return Ok(Way::Local),
-            RouteType::Unicast => {}
-            _ => return Ok(Way::None),
-        }
-        let (mut ifindex, mut neighbor) = (0, destination);
-        for attribute in &route.attributes {
-            match attribute {
-                RouteAttribute::Oif(index) => ifindex = *index,
-                RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => {
-                    neighbor = (*gateway).into()
-                }
-                RouteAttribute::Gateway(RouteAddress::Inet6(gateway)) => {
-                    neighbor = (*gateway).into()
-                }
-                _ => {}
-            }
-        }
         let interface = self
             .name_of(ifindex)
             .await?
@@ -112,6 +100,47 @@ impl Netlink {
             neighbor,
             mac,
         })
+    }
+
+    /// The interface and the neighbour that the host sends to for an address of somebody else.
+    pub(super) async fn next_hop(&self, destination: IpAddr) -> Result<Option<(u32, IpAddr)>> {
+        let found = self
+            .route(route_query(destination, destination, None))
+            .await?;
+        Ok(match found {
+            Found::Out(ifindex, gateway) => Some((ifindex, gateway.unwrap_or(destination))),
+            Found::Local | Found::None => None,
+        })
+    }
+
+    async fn route(&self, query: RouteMessage) -> Result<Found> {
+        let mut routes = self.handle.route().get(query).execute();
+        let route = match routes.try_next().await {
+            Ok(Some(route)) => route,
+            Ok(None) => return Ok(Found::None),
+            // Unreachable, blackhole and prohibit routes are answered with errors.
+            Err(rtnetlink::Error::NetlinkError(_)) => return Ok(Found::None),
+            Err(error) => return Err(anyhow!(error)).context("ask for a route"),
+        };
+        match route.header.kind {
+            RouteType::Local => return Ok(Found::Local),
+            RouteType::Unicast => {}
+            _ => return Ok(Found::None),
+        }
+        let (mut ifindex, mut gateway) = (0, None);
+        for attribute in &route.attributes {
+            match attribute {
+                RouteAttribute::Oif(index) => ifindex = *index,
+                RouteAttribute::Gateway(RouteAddress::Inet(address))
+                | RouteAttribute::Via(RouteVia::Inet(address)) => gateway = Some((*address).into()),
+                RouteAttribute::Gateway(RouteAddress::Inet6(address))
+                | RouteAttribute::Via(RouteVia::Inet6(address)) => {
+                    gateway = Some((*address).into())
+                }
+                _ => {}
+            }
+        }
+        Ok(Found::Out(ifindex, gateway))
     }
 
     /// The MAC address of a neighbour, when the host knows it.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -58,6 +59,8 @@ impl Sysctls {
         let mut restored = Vec::new();
         for (key, value) in &self.old {
             match fs::write(path(key), value) {
+                // Its interface is gone.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Ok(()) => restored.push(format!("{key} = {value}")),
                 Err(error) => log::warn!("cannot put sysctl {key} back to {value}: {error}"),
             }
@@ -99,8 +102,44 @@ fn wanted(interfaces: &[String]) -> Vec<(String, String)> {
         }
         set(format!("net/ipv4/conf/{name}/send_redirects"), "0");
         set(format!("net/ipv6/conf/{name}/forwarding"), "1");
+        for (key, value) in NEIGHBORS {
+            set(format!("net/ipv4/neigh/{name}/{key}"), value);
+            set(format!("net/ipv6/neigh/{name}/{key}"), value);
+        }
+        // A new MAC address is believed when the old one was confirmed this long ago, in 1/100 s.
+        set(format!("net/ipv4/neigh/{name}/locktime"), "10");
+    }
+    for family in ["ipv4", "ipv6"] {
+        let interval = PROBE_INTERVAL.as_millis().to_string();
+        if probe_interval().is_none_or(|found| found > PROBE_INTERVAL) {
+            set(format!("net/{family}/{PROBE_INTERVAL_KEY}"), &interval);
+        }
     }
     wanted
+}
+
+/// What makes the kernel notice within a second that a neighbour has another MAC address: it is believed
+/// for 0.15 to 0.45 s, asked again at once, and after 0.16 s without an answer everybody is asked.
+/// Times are multiples of a tick at every tick rate, so that they read as they were written.
+const NEIGHBORS: [(&str, &str); 5] = [
+    ("base_reachable_time_ms", "300"),
+    ("delay_first_probe_time", "0"),
+    ("retrans_time_ms", "160"),
+    ("ucast_solicit", "1"),
+    ("mcast_resolicit", "3"),
+];
+
+/// How often the neighbours that are kept resolved are looked after.
+pub(super) const PROBE_INTERVAL: Duration = Duration::from_millis(200);
+const PROBE_INTERVAL_KEY: &str = "neigh/default/interval_probe_time_ms";
+
+/// How often the kernel looks after them by itself; `None` where only the machine's first network
+/// namespace can tell.
+pub(super) fn probe_interval() -> Option<Duration> {
+    let intervals =
+        ["ipv4", "ipv6"].map(|family| value_of(&format!("net/{family}/{PROBE_INTERVAL_KEY}")));
+    let longest = intervals.into_iter().flatten().max()?;
+    Some(Duration::from_millis(longest.into()))
 }
 
 /// Interfaces that accept router advertisements as long as they do not forward.
