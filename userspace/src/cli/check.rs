@@ -10,10 +10,10 @@ use crate::api::{Report, Request};
 use crate::config::model::Config;
 use crate::config::{self, Diagnostic, snat::Origin};
 use crate::daemon;
-use crate::host::{Netlink, reach};
+use crate::host::{Netlink, facts, reach};
 
 pub(super) fn check(common: &Common, json: bool) -> Result<(), Failure> {
-    let mut outcome = config::load(&common.config);
+    let mut outcome = config::load_for(&common.config, facts());
     if let Ok(loaded) = &mut outcome {
         // Needs a netlink socket, which some sandboxes refuse: then there is nothing to say.
         let found = look_at_members(&loaded.config, &common.config);
@@ -64,7 +64,7 @@ fn look_at_members(config: &Config, file: &Path) -> anyhow::Result<Vec<Diagnosti
 pub(super) fn plan(common: &Common, file: Option<&Path>, json: bool) -> Result<(), Failure> {
     let file = file.unwrap_or(&common.config);
     // Read here, so that a file that cannot be read is told as `check` tells it.
-    let outcome = config::load(file);
+    let outcome = config::load_for(file, facts());
     let report: Report = match &outcome {
         Ok(_) => {
             let text = std::fs::read_to_string(file)

@@ -7,10 +7,11 @@ use anyhow::Context;
 use super::{Common, Failure, LogShape, log_format};
 use crate::config::{self, model::Log};
 use crate::daemon::{self, Options};
+use crate::host::facts;
 
 pub(super) fn run(common: &Common, detach_on_exit: bool) -> Result<(), Failure> {
-    let loaded =
-        config::load(&common.config).map_err(|errors| Failure::Invalid(errors.to_string()))?;
+    let loaded = config::load_for(&common.config, facts())
+        .map_err(|errors| Failure::Invalid(errors.to_string()))?;
     start_log(&loaded.config.log);
     let options = Options {
         config: common.config.clone(),

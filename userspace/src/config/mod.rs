@@ -17,6 +17,7 @@ mod available;
 mod check;
 mod diagnostic;
 mod field;
+mod host;
 mod names;
 mod place;
 mod reader;
@@ -34,6 +35,7 @@ use sha2::{Digest, Sha256};
 use toml_edit::{Document, TomlError};
 
 pub use self::diagnostic::{Diagnostic, Diagnostics};
+pub use self::host::Host;
 use self::model::Config;
 use self::place::Spot;
 use self::reader::Table;
@@ -58,19 +60,42 @@ pub struct Options {
     pub host_name: Option<String>,
     /// Also accept what this version cannot run yet.
     pub accept_unavailable: bool,
+    /// The host that it is for, unless only the file itself is looked at.
+    pub host: Option<Host>,
 }
 
 /// Reads a file that this version can run.
 pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
+    load_with(path, &Options::default())
+}
+
+/// Reads a file that this version can run on this host.
+pub fn load_for(path: &Path, host: Host) -> Result<Loaded, Diagnostics> {
+    load_with(path, &for_host(host))
+}
+
+fn load_with(path: &Path, options: &Options) -> Result<Loaded, Diagnostics> {
     let file = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|error| unreadable(&file, &error))?;
     let text = String::from_utf8(bytes).map_err(|error| not_text(&file, &error))?;
-    parse(&file, &text)
+    parse_with(&file, &text, options)
+}
+
+fn for_host(host: Host) -> Options {
+    Options {
+        host: Some(host),
+        ..Options::default()
+    }
 }
 
 /// Reads the text of a file that this version can run.
 pub fn parse(file: &str, text: &str) -> Result<Loaded, Diagnostics> {
     parse_with(file, text, &Options::default())
+}
+
+/// Reads the text of a file that this version can run on this host.
+pub fn parse_for(file: &str, text: &str, host: Host) -> Result<Loaded, Diagnostics> {
+    parse_with(file, text, &for_host(host))
 }
 
 /// Reads the text of a file, also with what this version cannot run yet.
@@ -94,7 +119,7 @@ pub fn parse_with(file: &str, text: &str, options: &Options) -> Result<Loaded, D
     };
     let host_name = || options.host_name.clone().or_else(host_name);
     let draft = Draft::read(Table::root(&source, document.as_table()), &host_name);
-    check::run(&source, &draft);
+    check::run(&source, &draft, options.host.as_ref());
     let mut config = draft.to_config();
     if !options.accept_unavailable {
         available::refuse(&source);

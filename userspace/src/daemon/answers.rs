@@ -21,7 +21,7 @@ use crate::config::{self, Diagnostics, Loaded};
 use crate::control_plane::{Event, PlannedChange, RingKey, plan};
 use crate::dataplane::FlowFamily;
 use crate::explain::{self, Snapshot};
-use crate::host::{default_flows, flow_table_bytes, total_memory};
+use crate::host::{default_flows, facts, flow_table_bytes, total_memory};
 
 /// `show flows` without `--limit`.
 const FLOW_LIMIT: usize = 1000;
@@ -61,7 +61,7 @@ impl Daemon {
             Request::Reload => json(self.reload().await?),
             Request::Plan { file, text } => {
                 let old = self.control_plane.config().cloned();
-                json(match config::parse(&file, &text) {
+                json(match config::parse_for(&file, &text, facts()) {
                     Ok(loaded) => report(&loaded, plan(old.as_deref(), &loaded.config)),
                     Err(diagnostics) => refusal(&diagnostics),
                 })

@@ -49,7 +49,11 @@ impl Daemon {
             return Ok(());
         }
         let names: Vec<String> = host.iter().map(|one| one.name.clone()).collect();
-        Sysctls::open(&config.node.state_dir).prepare(&names)?;
+        let mut sysctls = Sysctls::open(&config.node.state_dir);
+        if config.frontends.iter().any(|frontend| frontend.shared) {
+            sysctls.accept_own_sources(&names)?;
+        }
+        sysctls.prepare(&names)?;
         let nics = host.iter().filter(|one| one.is_attached());
         Offloads::open(&config.node.state_dir).prepare(nics.map(|one| one.name.as_str()))
     }

@@ -26,7 +26,8 @@ use crate::control_plane::{Census, Change, ControlPlane, Event, HostInterface, p
 use crate::control_socket::Call;
 use crate::dataplane::{Dataplane, Flows, remove_pins};
 use crate::host::{
-    HostChange, Neighbors, Netlink, Offloads, ProxyEntries, Sysctls, follow_host, release_neighbors,
+    HostChange, Neighbors, Netlink, Offloads, ProxyEntries, Sysctls, facts, follow_host,
+    release_neighbors,
 };
 use sweeper::Terms;
 
@@ -245,7 +246,7 @@ impl Daemon {
     /// # Errors
     /// The file is valid and cannot be run; the former configuration stays.
     async fn reload(&mut self) -> Result<api::Report> {
-        let loaded = match config::load(&self.options.config) {
+        let loaded = match config::load_for(&self.options.config, facts()) {
             Ok(loaded) => loaded,
             Err(diagnostics) => return Ok(answers::refusal(&diagnostics)),
         };

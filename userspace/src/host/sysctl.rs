@@ -31,7 +31,26 @@ impl Sysctls {
     /// # Errors
     /// Old values cannot be kept.
     pub fn prepare(&mut self, interfaces: &[String]) -> Result<()> {
-        for (key, value) in wanted(interfaces) {
+        self.set(wanted(interfaces))
+    }
+
+    /// Lets the kernel forward translated packets that it is handed, when their new source, a shared
+    /// frontend, is an address of its own: it takes them for forged otherwise.
+    ///
+    /// # Errors
+    /// Old values cannot be kept.
+    pub fn accept_own_sources(&mut self, interfaces: &[String]) -> Result<()> {
+        let key = |name: &String| format!("net/ipv4/conf/{name}/accept_local");
+        self.set(
+            interfaces
+                .iter()
+                .map(|name| (key(name), "1".to_owned()))
+                .collect(),
+        )
+    }
+
+    fn set(&mut self, wanted: Vec<(String, String)>) -> Result<()> {
+        for (key, value) in wanted {
             let path = path(&key);
             let Ok(found) = fs::read_to_string(&path) else {
                 // A host without IPv6 has none of its keys.

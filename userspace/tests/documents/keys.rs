@@ -57,6 +57,7 @@ fn read(text: &str) -> Result<Config, forebay::config::Diagnostics> {
     let options = Options {
         host_name: Some("lb1".to_owned()),
         accept_unavailable: true,
+        host: None,
     };
     parse_with("f.toml", text, &options).map(|loaded| loaded.config)
 }

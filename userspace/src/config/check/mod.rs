@@ -4,6 +4,7 @@ mod addresses;
 mod backends;
 mod dns;
 mod families;
+mod host;
 mod nat_ports;
 mod ports;
 mod probes;
@@ -14,13 +15,14 @@ mod snat;
 
 use std::collections::HashMap;
 
+use super::host::Host;
 use super::model::{Frontend, Instance, IpConfig, MemberRef, Pool, Probe, PublicIp, SecurityGroup};
 use super::place::Placed;
 use super::sections::Draft;
 use super::source::Source;
 
 /// Reports everything that does not fit together.
-pub(super) fn run(source: &Source<'_>, draft: &Draft) {
+pub(super) fn run(source: &Source<'_>, draft: &Draft, host: Option<&Host>) {
     let check = Check::new(source, draft);
     references::check(&check);
     addresses::check(&check);
@@ -33,6 +35,9 @@ pub(super) fn run(source: &Source<'_>, draft: &Draft) {
     backends::check(&check);
     security::check(&check);
     snat::check(&check);
+    if let Some(host) = host {
+        host::check(&check, host);
+    }
 }
 
 /// The file, by name.

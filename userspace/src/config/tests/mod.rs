@@ -5,6 +5,7 @@ mod defaults;
 mod files;
 mod forms;
 mod forms_of_rules;
+mod host;
 mod refusals;
 mod robust;
 mod unavailable;
@@ -50,6 +51,7 @@ fn read(text: &str) -> Result<Loaded, Diagnostics> {
     let options = Options {
         host_name: Some("lb-host".to_owned()),
         accept_unavailable: true,
+        host: None,
     };
     parse_with("f.toml", text, &options)
 }

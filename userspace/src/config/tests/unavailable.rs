@@ -28,6 +28,7 @@ fn parse(text: &str) -> Result<crate::config::Loaded, crate::config::Diagnostics
     let options = Options {
         host_name: Some("lb".into()),
         accept_unavailable: false,
+        host: None,
     };
     parse_with("f.toml", text, &options)
 }

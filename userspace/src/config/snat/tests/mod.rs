@@ -25,6 +25,7 @@ fn read(text: &str) -> Result<Loaded, Diagnostics> {
     let options = Options {
         host_name: Some("lb".into()),
         accept_unavailable: true,
+        host: None,
     };
     parse_with("f.toml", text, &options)
 }

@@ -1,0 +1,90 @@
+//! What a file is held against besides itself: the host it is for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use ipnet::IpNet;
+
+/// Facts of a host. None of them needs a privilege.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Host {
+    /// Names of its interfaces.
+    pub interfaces: BTreeSet<String>,
+    /// Its own addresses, each with an interface that has it.
+    pub addresses: BTreeMap<IpAddr, String>,
+    /// Ports that its own connections are given (`ip_local_port_range`).
+    pub local_ports: Option<RangeInclusive<u16>>,
+    /// Ports that they are not given all the same (`ip_local_reserved_ports`).
+    pub reserved_ports: Vec<RangeInclusive<u16>>,
+}
+
+impl Host {
+    /// Whether it is the node that a file with these interfaces is for; a file may be checked anywhere.
+    pub(super) fn is_node(&self, interfaces: &[String]) -> bool {
+        (interfaces.iter()).any(|name| self.interfaces.contains(name))
+    }
+
+    /// One of its addresses that lies in a prefix, and the interface that has it.
+    pub(super) fn own(&self, net: IpNet) -> Option<(IpAddr, &str)> {
+        let mut addresses = self.addresses.range(net.network()..=net.broadcast());
+        let (address, interface) = addresses.next()?;
+        Some((*address, interface))
+    }
+
+    /// The first of these ports that may be given to a connection of the host.
+    pub(super) fn local_port(&self, ports: RangeInclusive<u16>) -> Option<u16> {
+        let local = self.local_ports.as_ref()?;
+        let mut port = (*ports.start()).max(*local.start());
+        let last = (*ports.end()).min(*local.end());
+        // A reservation ends in a port that may be free, or in another one.
+        while port <= last {
+            let reserved = self
+                .reserved_ports
+                .iter()
+                .find(|range| range.contains(&port));
+            match reserved {
+                None => return Some(port),
+                Some(range) => port = range.end().checked_add(1)?,
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserved_ports_are_nobodys_by_chance() {
+        let host = Host {
+            local_ports: Some(32768..=60999),
+            reserved_ports: vec![40000..=40009, 40010..=40010, 60990..=65535],
+            ..Host::default()
+        };
+        assert_eq!(host.local_port(80..=80), None);
+        assert_eq!(host.local_port(32767..=32768), Some(32768));
+        assert_eq!(host.local_port(40005..=40005), None);
+        assert_eq!(host.local_port(40000..=40010), None);
+        assert_eq!(host.local_port(40000..=40011), Some(40011));
+        assert_eq!(host.local_port(60990..=65535), None);
+        assert_eq!(Host::default().local_port(1..=65535), None);
+    }
+
+    #[test]
+    fn an_address_is_found_within_a_prefix() {
+        let host = Host {
+            addresses: BTreeMap::from([
+                ("203.0.113.66".parse().unwrap(), "eth0".to_owned()),
+                ("::1".parse().unwrap(), "lo".to_owned()),
+            ]),
+            ..Host::default()
+        };
+        let own = |net: &str| host.own(net.parse().unwrap()).map(|(_, name)| name);
+        assert_eq!(own("203.0.113.64/30"), Some("eth0"));
+        assert_eq!(own("203.0.113.66/32"), Some("eth0"));
+        assert_eq!(own("203.0.113.67/32"), None);
+        assert_eq!(own("2001:db8::/64"), None);
+    }
+}
