@@ -20,6 +20,9 @@ use crate::control_plane::Claim;
 /// One entry: number of the interface, address.
 type Entry = (u32, Ipv6Addr);
 
+/// Entries that are named one by one.
+const NAMED: usize = 8;
+
 /// The entries that this node made.
 #[derive(Debug)]
 pub struct ProxyEntries {
@@ -121,7 +124,7 @@ impl ProxyEntries {
         super::write_file(&self.store, &text)
     }
 
-    /// Removes the entries that a daemon with this state folder made; says which.
+    /// Removes the entries that a daemon with this state folder made; says which, or how many.
     pub async fn remove_all(netlink: &Netlink, state_dir: &Path) -> Vec<String> {
         let store = store(state_dir);
         let mut removed = Vec::new();
@@ -132,6 +135,9 @@ impl ProxyEntries {
             }
         }
         let _ = std::fs::remove_file(store);
+        if removed.len() > NAMED {
+            return vec![format!("{} proxy neighbours", removed.len())];
+        }
         removed
     }
 }
