@@ -6,6 +6,8 @@ use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
+use super::model::Config;
+
 /// Facts of a host. None of them needs a privilege.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Host {
@@ -30,6 +32,18 @@ impl Host {
         let mut addresses = self.addresses.range(net.network()..=net.broadcast());
         let (address, interface) = addresses.next()?;
         Some((*address, interface))
+    }
+
+    /// Addresses of this host that a frontend has without sharing them, each with its interface.
+    pub fn taken(&self, config: &Config) -> BTreeSet<(IpAddr, String)> {
+        let frontends = config.frontends.iter().filter(|frontend| !frontend.shared);
+        let own = frontends
+            .flat_map(|frontend| frontend.addresses())
+            .filter_map(|address| {
+                let interface = self.addresses.get(&address)?;
+                Some((address, interface.clone()))
+            });
+        own.collect()
     }
 
     /// The first of these ports that may be given to a connection of the host.

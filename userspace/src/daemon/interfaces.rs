@@ -6,7 +6,7 @@ use super::Daemon;
 use crate::config::model::{Config, XdpMode};
 use crate::control_plane::{Event, HostInterface, VlanDevice, XdpState};
 use crate::dataplane::Attached;
-use crate::host::{NeighborTerms, Offloads, Sysctls};
+use crate::host::{NeighborTerms, Offloads, Sysctls, facts};
 
 impl Daemon {
     /// Tells the control plane what interfaces there are now, and attaches those that are there without
@@ -16,6 +16,7 @@ impl Daemon {
             return Ok(());
         };
         let found = self.netlink.interfaces(&config.node.interfaces).await?;
+        self.warn_of_taken_addresses(&config);
         let known = self.control_plane.host().to_vec();
         for gone in known.iter().filter(|old| old.is_attached()) {
             if !found.iter().any(|new| new.name == gone.name) {
@@ -41,6 +42,17 @@ impl Daemon {
             }
         }
         Ok(())
+    }
+
+    /// Says once when an address of a frontend has been put on the host: it refuses a file with that.
+    fn warn_of_taken_addresses(&mut self, config: &Config) {
+        let taken = facts().taken(config);
+        for (address, interface) in taken.difference(&self.taken) {
+            log::warn!(
+                "{address} is a frontend's and on {interface} now: what the host itself uses it for is cut off, and the next start or reload is refused; take it off {interface}, or set shared = true"
+            );
+        }
+        self.taken = taken;
     }
 
     /// Sets on the host what forwarding over these interfaces needs, if that is wanted.

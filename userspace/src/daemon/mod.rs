@@ -9,6 +9,7 @@ mod sweeper;
 mod views;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -77,6 +78,8 @@ pub struct Daemon {
     neighbors: Neighbors,
     terms: watch::Sender<Option<Terms>>,
     advertiser: Advertiser,
+    /// Addresses of frontends that the host has as well.
+    taken: BTreeSet<(IpAddr, String)>,
     /// What is claimed may be something else than what the advertiser was told.
     claims_changed: bool,
 }

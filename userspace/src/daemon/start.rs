@@ -1,5 +1,6 @@
 //! From a valid file to a running node, or to a message that says what is missing.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -98,6 +99,7 @@ async fn begin(
         ready: false,
         terms: watch::Sender::new(None),
         advertiser,
+        taken: BTreeSet::new(),
         claims_changed: false,
     };
     let bring_up = |daemon: &mut Daemon| -> Result<()> {
