@@ -93,7 +93,7 @@ fn forwarded_by_kernel() -> u64 {
 impl Drop for Scene {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- what the daemon said ---\n{}", self.forebay.log());
+            eprintln!("--- what the daemon said ---\n{}", self.forebay.short_log());
             let drops = self.forebay.text(&["show", "drops"]);
             eprintln!("--- where packets went ---\n{}", drops.unwrap_or_default());
         }

@@ -13,8 +13,11 @@ use super::lab::Lab;
 use super::namespace::NamespaceHandle;
 use super::process::Process;
 
-/// How long the daemon may take to get ready or to end.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long the daemon may take to get ready or to end: emulated, the verifier alone takes seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How much of the log is shown when it does not, from its begin and from its end: what the verifier says
+/// can have a hundred thousand lines.
+const SHOWN: usize = 40;
 
 /// One configuration file, its daemon (running or not) and its command line.
 #[derive(Debug)]
@@ -73,12 +76,12 @@ impl Forebay {
         let start = Instant::now();
         while !self.is_ready() {
             if let Some(status) = daemon.status()? {
-                bail!("`forebay run` ended with {status}:\n{}", self.log());
+                bail!("`forebay run` ended with {status}:\n{}", self.short_log());
             }
             if start.elapsed() > PATIENCE {
                 bail!(
                     "`forebay run` is not ready after {PATIENCE:?}:\n{}",
-                    self.log()
+                    self.short_log()
                 );
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -126,6 +129,23 @@ impl Forebay {
     /// Everything the daemon has printed so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The begin and the end of that, when it is long.
+    pub fn short_log(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        if lines.len() <= 2 * SHOWN {
+            return log;
+        }
+        let (first, rest) = lines.split_at(SHOWN);
+        let left_out = rest.len() - SHOWN;
+        let last = &rest[left_out..];
+        format!(
+            "{}\n[{left_out} lines left out]\n{}",
+            first.join("\n"),
+            last.join("\n")
+        )
     }
 
     /// `forebay WORDS --config FILE` in the node.
