@@ -5,15 +5,8 @@ use forebay_tests::netlab::{Arms, Namespace};
 
 use crate::scene::{Scene, frontend};
 
-/// Why the NICs of this run have one queue only.
-const ONE_QUEUE: &str = "FOREBAY_NICS_ONE_QUEUE";
-
 #[test]
 fn flows_are_received_on_more_than_one_queue() {
-    if let Ok(why) = std::env::var(ONE_QUEUE) {
-        println!("skipped: {why}");
-        return;
-    }
     let Some(scene) = Scene::run(Arms::Two) else {
         return;
     };

@@ -25,6 +25,8 @@ use qemu::Emulator;
 const SERIES: &[&str] = &["6.1", "6.12"];
 /// Software emulation is slow, and a hanging guest must end.
 const TIMEOUT: Duration = Duration::from_secs(1500);
+/// Leaves out the tests of several queues.
+const OF_QUEUES: [&str; 2] = ["--skip", "queues::"];
 /// How much of the kernel's messages is shown when something failed.
 const CONSOLE_LINES: usize = 60;
 
@@ -76,13 +78,16 @@ fn for_each_driver(emulator: &Emulator, jobs: &[Job]) -> (Vec<Job>, Vec<Row>) {
         for driver in nics::DRIVERS {
             let mut job = job.clone();
             job.name = format!("{} {}", job.name, driver.name());
-            match emulator.nics(driver) {
-                Ok(environment) => {
-                    job.environment.extend(environment);
-                    runnable.push(job);
-                }
-                Err(why) => skipped.push(Row::skipped(&job.name, &why)),
+            if let Some(why) = emulator.lacks(driver) {
+                skipped.push(Row::skipped(&job.name, &why));
+                continue;
             }
+            if let Some(why) = driver.one_queue(emulator.network()) {
+                skipped.push(Row::skipped(&format!("{} queues", job.name), why));
+                job.arguments.extend(OF_QUEUES.map(ToOwned::to_owned));
+            }
+            job.environment.push(driver.environment());
+            runnable.push(job);
         }
     }
     (runnable, skipped)

@@ -13,8 +13,6 @@ pub(crate) const LINKS: usize = 2;
 const QUEUES: usize = 4;
 /// The environment of a job: driver and addresses.
 const NICS: &str = "FOREBAY_NICS";
-/// The environment of a job: why its NICs have one queue only.
-const ONE_QUEUE: &str = "FOREBAY_NICS_ONE_QUEUE";
 
 /// A driver of the guest's kernel, and the device of QEMU that it drives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +51,8 @@ impl Driver {
         }
     }
 
-    /// What a job has to know about these NICs.
-    pub(crate) fn environment(self, network: &Network) -> Vec<(String, String)> {
+    /// What a job has to know about these NICs, as a variable of its environment.
+    pub(crate) fn environment(self) -> (String, String) {
         let mut nics = self.name().to_owned();
         for link in 0..LINKS {
             for end in ENDS {
@@ -62,11 +60,15 @@ impl Driver {
                 nics.push_str(&self.address(link, end));
             }
         }
-        let mut pairs = vec![(NICS.to_owned(), nics)];
-        if let (Self::VirtioNet, Network::HubsOnly(why)) = (self, network) {
-            pairs.push((ONE_QUEUE.to_owned(), why.clone()));
+        (NICS.to_owned(), nics)
+    }
+
+    /// Why these NICs have one queue only, if they have.
+    pub(crate) fn one_queue(self, network: &Network) -> Option<&str> {
+        match (self, network) {
+            (Self::VirtioNet, Network::HubsOnly(why)) => Some(why),
+            _ => None,
         }
-        pairs
     }
 
     fn address(self, link: usize, end: End) -> String {
@@ -164,13 +166,14 @@ mod tests {
     }
 
     #[test]
-    fn without_taps_links_are_hubs_and_the_job_is_told_why() {
+    fn without_taps_links_are_hubs_and_it_is_told_why() {
         let network = Network::HubsOnly("no taps here".to_owned());
         let text = arguments(Driver::VirtioNet, &network);
         assert!(!text.contains("tap"), "{text}");
         assert_eq!(text.matches("hubid=1").count(), 2, "{text}");
-        let environment = Driver::VirtioNet.environment(&network);
-        assert!(environment.iter().any(|(_, value)| value == "no taps here"));
+        assert_eq!(Driver::VirtioNet.one_queue(&network), Some("no taps here"));
+        assert_eq!(Driver::VirtioNet.one_queue(&taps()), None);
+        assert_eq!(Driver::Igb.one_queue(&network), None);
     }
 
     #[test]

@@ -97,15 +97,16 @@ impl Emulator {
         self.drivers == DRIVERS
     }
 
-    /// The environment of a job that tries this driver, or why there is none.
-    pub(crate) fn nics(&self, driver: Driver) -> Result<Vec<(String, String)>, String> {
-        if !self.drivers.contains(&driver) {
-            return Err(format!(
-                "this QEMU has no {}; 8.0 or later has",
-                driver.device()
-            ));
-        }
-        Ok(driver.environment(&self.network))
+    /// Why a driver cannot be tried, if it cannot.
+    pub(crate) fn lacks(&self, driver: Driver) -> Option<String> {
+        let device = driver.device();
+        (!self.drivers.contains(&driver))
+            .then(|| format!("this QEMU has no {device}; 8.0 or later has"))
+    }
+
+    /// How its guests' NICs are connected.
+    pub(crate) fn network(&self) -> &Network {
+        &self.network
     }
 
     /// Boots the guest and hands each line of its results to `read`, until it
