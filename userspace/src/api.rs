@@ -128,6 +128,10 @@ pub struct InterfaceStatus {
     pub xdp_mode: String,
     /// Whether the program is on it.
     pub attached: bool,
+    /// How frames that came in elsewhere reach it: `redirect`, or `kernel`, which is several times
+    /// slower, when its driver takes none that are redirected.
+    #[serde(default)]
+    pub reached_by: String,
     /// VLAN devices over it that the node forwards on.
     #[serde(default)]
     pub vlan_devices: Vec<String>,

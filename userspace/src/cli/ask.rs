@@ -105,12 +105,19 @@ pub(super) fn status(common: &Common, json: bool) -> Result<(), Failure> {
         );
         println!("{}", claimed(&status.advertise));
         println!();
-        let mut interfaces = Table::new(["INTERFACE", "XDP MODE", "ATTACHED", "VLAN DEVICES"]);
+        let mut interfaces = Table::new([
+            "INTERFACE",
+            "XDP MODE",
+            "ATTACHED",
+            "REACHED BY",
+            "VLAN DEVICES",
+        ]);
         for interface in status.interfaces {
             interfaces.row([
                 interface.name,
                 interface.xdp_mode,
                 yes(interface.attached),
+                interface.reached_by,
                 interface.vlan_devices.join(", "),
             ]);
         }

@@ -9,7 +9,7 @@ use forebay_common::flow::Timeouts;
 use ipnet::IpNet;
 
 use super::ids::{Bits, Ids};
-use super::state::{HostInterface, Ring, TableState};
+use super::state::{HostInterface, Ring, TableState, needs_kernel};
 use crate::clock::TickRate;
 use crate::config::model::{Config, Distribution, Ports, Protocol, Rule};
 
@@ -63,7 +63,9 @@ impl Inputs<'_> {
         };
         for interface in self.host {
             if let Some(slot) = self.ids.slots.get(&interface.name) {
-                state.interfaces.insert(slot, interface_entry(interface));
+                state
+                    .interfaces
+                    .insert(slot, interface_entry(interface, self.host));
             }
         }
         for net in &self.config.node.virtual_network {
@@ -211,13 +213,17 @@ fn flag(is_set: bool, flag: u32) -> u32 {
     if is_set { flag } else { 0 }
 }
 
-fn interface_entry(interface: &HostInterface) -> Interface {
+fn interface_entry(interface: &HostInterface, host: &[HostInterface]) -> Interface {
     Interface {
         ifindex: interface.ifindex,
         mtu: interface.mtu,
         mac_head: interface.mac.head,
         mac_tail: interface.mac.tail,
-        flags: 0,
+        flags: if needs_kernel(interface, host) {
+            Interface::NO_REDIRECT
+        } else {
+            0
+        },
         nic: interface.nic(),
         tags: interface.tags(),
         address4: interface.address4.map_or(V4::default(), V4::from),

@@ -27,7 +27,9 @@ pub use desired::{HOP_LIFETIME, RingKey};
 pub use diff::{Change, FamilyChange};
 pub use ids::{Ids, NoIdLeft, SLOT_PATIENCE};
 pub use plan::{PlannedChange, plan};
-pub use state::{FamilyState, HostInterface, Ring, TableState, VlanDevice, XdpState, vlan_key};
+pub use state::{
+    FamilyState, HostInterface, Ring, TableState, VlanDevice, XdpState, needs_kernel, vlan_key,
+};
 pub use sweep::{Census, Judgement, judge};
 
 use crate::clock::TickRate;

@@ -94,6 +94,10 @@ pub struct HostInterface {
     pub vlan: Option<VlanDevice>,
     /// How the program is on it now.
     pub xdp: XdpState,
+    /// Whether frames can be redirected to it from an interface in native mode.
+    pub takes_redirects: bool,
+    /// Names of the interfaces whose frames come on to it, when it is a bridge or stands on another.
+    pub feeders: Vec<String>,
     /// The node's own IPv4 address on it.
     pub address4: Option<Ipv4Addr>,
     /// The node's own IPv6 address on it, a global one if it has one.
@@ -115,6 +119,14 @@ impl HostInterface {
     pub fn tags(&self) -> [u32; 2] {
         self.vlan.map_or([0; 2], |vlan| vlan.tags)
     }
+}
+
+/// Whether frames for an interface must go by the kernel when they come in on another: it takes none that
+/// are redirected from native mode, and somebody is in native mode. In generic mode redirects are the
+/// kernel's own, and reach everybody.
+pub fn needs_kernel(interface: &HostInterface, host: &[HostInterface]) -> bool {
+    let is_native = |one: &HostInterface| matches!(one.xdp, XdpState::Native | XdpState::Multiple);
+    !interface.takes_redirects && host.iter().any(is_native)
 }
 
 /// How an XDP program is on an interface, as the kernel says.

@@ -3,7 +3,7 @@ mod frontends;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use forebay_common::abi::{MAX_INTERFACES, Owner, RuleKey};
+use forebay_common::abi::{Interface, MAX_INTERFACES, Owner, RuleKey};
 use forebay_common::family::V4;
 use forebay_common::wire::{Mac, TCP, UDP};
 
@@ -481,4 +481,26 @@ fn the_slot_of_an_interface_that_went_while_no_daemon_ran_is_kept_for_a_while() 
         second.ids().slots.get(&"c0".to_owned()),
         first.ids().slots.get(&"c0".to_owned())
     );
+}
+
+#[test]
+fn redirects_to_interfaces_that_take_none_are_off_when_one_is_native() {
+    let mut control_plane = control_plane();
+    control_plane.handle(Event::Config(parsed(SAMPLE))).unwrap();
+    let flags = |c0, i0, i0_takes| {
+        let mut host = host();
+        (host[0].xdp, host[0].takes_redirects) = (c0, true);
+        (host[1].xdp, host[1].takes_redirects) = (i0, i0_takes);
+        let mut control_plane = control_plane.clone();
+        control_plane.handle(Event::Host(host)).unwrap();
+        ["c0", "i0"].map(|name| {
+            let slot = control_plane.ids().slots.get(&name.to_owned()).unwrap();
+            control_plane.applied().interfaces[&slot].flags
+        })
+    };
+    use XdpState::{Generic, Native};
+    assert_eq!(flags(Native, Generic, false), [0, Interface::NO_REDIRECT]);
+    assert_eq!(flags(Native, Native, false), [0, Interface::NO_REDIRECT]);
+    assert_eq!(flags(Native, Generic, true), [0, 0]);
+    assert_eq!(flags(Generic, Generic, false), [0, 0]);
 }

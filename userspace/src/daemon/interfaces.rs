@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::Daemon;
 use crate::config::model::{Config, XdpMode};
-use crate::control_plane::{Event, HostInterface, VlanDevice, XdpState};
+use crate::control_plane::{Event, HostInterface, VlanDevice, XdpState, needs_kernel};
 use crate::dataplane::Attached;
 use crate::host::{NeighborTerms, Offloads, Sysctls, facts};
 
@@ -26,8 +26,14 @@ impl Daemon {
         }
         self.handle(Event::Host(found.clone()))?;
         self.tell_vlans(&known, &found);
+        self.tell_reach(&found);
         self.keep_neighbors();
-        if found.iter().any(|new| !is_known(&known, new)) {
+        // How an interface is attached shows after it was.
+        let is_same = |new: &HostInterface| {
+            let mut old = known.iter().filter(|old| old.ifindex == new.ifindex);
+            is_known(&known, new) && old.any(|old| old.xdp == new.xdp && old.feeders == new.feeders)
+        };
+        if !found.iter().all(is_same) {
             self.prepare_host(&config, &found)?;
         }
         for interface in found.iter().filter(|new| new.is_attached()) {
@@ -66,8 +72,7 @@ impl Daemon {
             sysctls.accept_own_sources(&names)?;
         }
         sysctls.prepare(&names)?;
-        let nics = host.iter().filter(|one| one.is_attached());
-        Offloads::open(&config.node.state_dir).prepare(nics.map(|one| one.name.as_str()))
+        Offloads::open(&config.node.state_dir).prepare(host)
     }
 
     /// Says which neighbours are to be kept resolved.
@@ -102,6 +107,25 @@ impl Daemon {
             ),
         }
         Ok(())
+    }
+
+    /// Warns, once, of interfaces that redirected frames do not reach.
+    fn tell_reach(&mut self, host: &[HostInterface]) {
+        let attached = host.iter().filter(|one| one.is_attached());
+        let (by_kernel, by_redirect): (Vec<_>, Vec<_>) =
+            attached.partition(|one| one.xdp != XdpState::None && needs_kernel(one, host));
+        for HostInterface { name, .. } in by_redirect {
+            if self.reached_by_kernel.remove(name) {
+                log::info!("{name}: takes redirected frames now");
+            }
+        }
+        for HostInterface { name, .. } in by_kernel {
+            if self.reached_by_kernel.insert(name.clone()) {
+                log::warn!(
+                    "{name}: takes no frames that are redirected from a NIC in native mode; the kernel forwards packets towards it, several times slower"
+                );
+            }
+        }
     }
 
     /// Logs the VLAN devices that came and went.

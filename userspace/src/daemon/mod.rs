@@ -76,6 +76,8 @@ pub struct Daemon {
     started: Instant,
     ready: bool,
     neighbors: Neighbors,
+    /// Interfaces that redirected frames do not reach.
+    reached_by_kernel: BTreeSet<String>,
     terms: watch::Sender<Option<Terms>>,
     advertiser: Advertiser,
     /// Addresses of frontends that the host has as well.

@@ -88,6 +88,7 @@ async fn begin(
     let mut daemon = Daemon {
         options,
         neighbors,
+        reached_by_kernel: BTreeSet::new(),
         netlink,
         dataplane,
         flows: Arc::new(flows),

@@ -11,7 +11,7 @@ use crate::api;
 use crate::config::model::{
     AdminState, Advertise, Config, Distribution, Forwarding, Pool, Ports, Protocol, Rule,
 };
-use crate::control_plane::{Census, HostInterface, Ids, XdpState};
+use crate::control_plane::{Census, HostInterface, Ids, XdpState, needs_kernel};
 
 /// What the views are made of.
 pub(super) struct View<'v> {
@@ -295,6 +295,11 @@ pub(super) fn interfaces(names: &[String], host: &[HostInterface]) -> Vec<api::I
             name: name.clone(),
             xdp_mode: xdp.label().to_owned(),
             attached: xdp != XdpState::None,
+            reached_by: match found {
+                Some(one) if !needs_kernel(one, host) => "redirect",
+                _ => "kernel",
+            }
+            .to_owned(),
             vlan_devices: host
                 .iter()
                 .filter(over)

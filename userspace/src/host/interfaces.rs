@@ -15,12 +15,14 @@ use rtnetlink::{Handle, RouteMessageBuilder};
 
 use super::links::{Addresses, Link, choose, mac_of};
 use super::metrics::add_metrics;
+use super::xdp_features::XdpFeatures;
 use crate::control_plane::HostInterface;
 
 /// A connection to the kernel's routing tables.
 #[derive(Debug, Clone)]
 pub struct Netlink {
     pub(super) handle: Handle,
+    features: XdpFeatures,
 }
 
 /// The kernel's answer to "which way?".
@@ -57,7 +59,8 @@ impl Netlink {
         let (connection, handle, _) =
             rtnetlink::new_connection().context("open a netlink socket")?;
         tokio::spawn(connection);
-        Ok(Self { handle })
+        let features = XdpFeatures::connect()?;
+        Ok(Self { handle, features })
     }
 
     /// The interfaces of these names that exist, in that order, then the VLAN devices over them.
@@ -66,6 +69,7 @@ impl Netlink {
         let links: Vec<Link> = self.links().await?.iter().map(Link::parse).collect();
         let mut found = choose(&links, &addresses, names);
         add_metrics(&mut found).await;
+        self.features.complete(&mut found).await;
         Ok(found)
     }
 

@@ -11,7 +11,8 @@ use forebay_common::wire::Mac;
 use ipnet::IpNet;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
-    InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, Prop, XdpAttached,
+    InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, Prop,
+    XdpAttached,
 };
 
 use crate::control_plane::{HostInterface, VlanDevice, XdpState};
@@ -46,6 +47,10 @@ pub(super) struct Link {
     /// The interface under it, if that is in this network namespace.
     under: Option<u32>,
     tag: Option<Tag>,
+    /// Whether what comes in on the interface under it is handed to it.
+    is_fed: bool,
+    /// The bridge or the like that it is a port of.
+    master: Option<u32>,
     xdp: XdpState,
     has_carrier: bool,
     carrier_ups: u32,
@@ -75,7 +80,14 @@ impl Link {
                 LinkAttribute::Address(octets) => link.mac = mac_of(octets).unwrap_or_default(),
                 LinkAttribute::Link(under) => link.under = Some(*under),
                 LinkAttribute::LinkNetNsId(_) => is_elsewhere = true,
-                LinkAttribute::LinkInfo(infos) => link.tag = tag_of(infos),
+                LinkAttribute::LinkInfo(infos) => {
+                    link.tag = tag_of(infos);
+                    link.is_fed = infos.iter().any(|info| {
+                        let kind = |known| *info == LinkInfo::Kind(known);
+                        kind(InfoKind::Vlan) || kind(InfoKind::MacVlan)
+                    });
+                }
+                LinkAttribute::Controller(master) => link.master = Some(*master),
                 LinkAttribute::Xdp(items) => link.xdp = xdp_of(items),
                 LinkAttribute::CarrierUpCount(count) => link.carrier_ups = *count,
                 _ => {}
@@ -200,7 +212,9 @@ pub(super) fn choose(
         if let Some(link) = links.iter().find(|link| link.is_called(name))
             && attached.insert(link.ifindex)
         {
-            chosen.push(describe(link, name, addresses, None));
+            let mut attached = describe(link, name, addresses, None);
+            attached.feeders = feeders(link, links);
+            chosen.push(attached);
         }
     }
     let by_index: BTreeMap<u32, &Link> = links.iter().map(|link| (link.ifindex, link)).collect();
@@ -237,6 +251,23 @@ fn vlan_device(
     })
 }
 
+/// Interfaces whose frames come on to this one: those under it, and its ports.
+fn feeders(link: &Link, links: &[Link]) -> Vec<String> {
+    let mut found: Vec<&Link> = vec![link];
+    let mut next = 0;
+    while let Some(at) = found.get(next).copied() {
+        next += 1;
+        let is_under = |other: &&Link| at.is_fed && at.under == Some(other.ifindex);
+        let is_port = |other: &&Link| other.master == Some(at.ifindex);
+        for other in links.iter().filter(|one| is_under(one) || is_port(one)) {
+            if !found.iter().any(|one| one.ifindex == other.ifindex) {
+                found.push(other);
+            }
+        }
+    }
+    found.iter().skip(1).map(|one| one.name.clone()).collect()
+}
+
 fn describe(
     link: &Link,
     name: &str,
@@ -255,6 +286,8 @@ fn describe(
         link_ups: link.has_carrier.then_some(link.carrier_ups),
         vlan,
         xdp: link.xdp,
+        takes_redirects: false,
+        feeders: Vec::new(),
         address4: match address4 {
             Some((_, IpAddr::V4(address))) => Some(address),
             _ => None,

@@ -1,5 +1,6 @@
 //! The machine: interfaces, routes, sysctls, memory.
 
+mod ethtool;
 mod file;
 mod interfaces;
 mod links;
@@ -13,6 +14,7 @@ mod proxies;
 pub mod reach;
 mod sysctl;
 mod watch;
+mod xdp_features;
 
 pub use file::write_file;
 pub use interfaces::{Netlink, Way};

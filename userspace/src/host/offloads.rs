@@ -1,25 +1,22 @@
-//! What a NIC must not do before the program sees a frame (`manage_host`): take its VLAN tags off, which
-//! the driver would then hand to the kernel beside the frame, where XDP has no access. Switched off,
-//! logged, and put back by `detach`.
+//! What NICs must not do before the program sees a frame (`manage_host`). VLAN tags that a NIC takes off
+//! are out of the program's reach. Segments that were put together are frames larger than any MTU: they
+//! can neither be sent on nor, in generic mode, be taken apart again. Switched off, logged, and put back
+//! by `detach`.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
-const GET_FLAGS: u32 = 0x25;
-const SET_FLAGS: u32 = 0x26;
-const VLAN_STRIPPING: u32 = 1 << 8;
+use super::ethtool::Offload;
+use crate::control_plane::{HostInterface, XdpState};
 
-/// NICs whose setting was changed, kept in the state folder until `detach`.
+/// Settings that were changed, kept in the state folder until `detach`.
 #[derive(Debug)]
 pub struct Offloads {
     store: PathBuf,
-    changed: BTreeSet<String>,
+    changed: BTreeSet<(String, Offload)>,
 }
 
 impl Offloads {
@@ -33,26 +30,26 @@ impl Offloads {
         Self { store, changed }
     }
 
-    /// Leaves VLAN tags on the frames of these NICs. One where that cannot be is a warning: without
-    /// VLANs it does no harm.
+    /// Switches off what is in the way on these interfaces, as they are attached now. What cannot be
+    /// switched off is a warning.
     ///
     /// # Errors
     /// What was changed cannot be kept.
-    pub fn prepare<'a>(&mut self, nics: impl Iterator<Item = &'a str>) -> Result<()> {
-        for nic in nics {
-            match strips_tags(nic) {
+    pub fn prepare(&mut self, host: &[HostInterface]) -> Result<()> {
+        for (nic, offload) in unwanted(host) {
+            match offload.is_on(&nic) {
                 Ok(true) => {}
                 // Also a device that knows no such setting.
                 Ok(false) | Err(_) => continue,
             }
-            self.changed.insert(nic.to_owned());
+            let name = offload.label();
+            self.changed.insert((nic.clone(), offload));
             self.save()?;
-            match strip_tags(nic, false) {
-                Ok(()) => {
-                    log::info!("{nic}: switched rx-vlan-offload off, so that XDP sees VLAN tags")
-                }
+            match offload.switch(&nic, false) {
+                Ok(()) => log::info!("{nic}: switched {name} off, {}", reason(offload)),
                 Err(error) => log::warn!(
-                    "{nic}: cannot switch rx-vlan-offload off ({error}): frames of VLANs are taken for untagged ones"
+                    "{nic}: cannot switch {name} off ({error}): {}",
+                    consequence(offload)
                 ),
             }
         }
@@ -62,12 +59,12 @@ impl Offloads {
     /// Puts the old settings back; says which.
     pub fn restore(self) -> Vec<String> {
         let mut restored = Vec::new();
-        for nic in &self.changed {
-            match strip_tags(nic, true) {
-                Ok(()) => restored.push(format!("rx-vlan-offload of {nic} = on")),
-                Err(error) => {
-                    log::warn!("{nic}: cannot switch rx-vlan-offload on again: {error}");
-                }
+        for (nic, offload) in &self.changed {
+            let name = offload.label();
+            match offload.switch(nic, true) {
+                Ok(()) => restored.push(format!("{name} of {nic} = on")),
+                Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
+                Err(error) => log::warn!("{nic}: cannot switch {name} on again: {error}"),
             }
         }
         let _ = fs::remove_file(&self.store);
@@ -80,77 +77,77 @@ impl Offloads {
     }
 }
 
-fn strips_tags(nic: &str) -> io::Result<bool> {
-    Ok(flags(nic, GET_FLAGS, 0)? & VLAN_STRIPPING != 0)
-}
-
-fn strip_tags(nic: &str, on: bool) -> io::Result<()> {
-    let others = flags(nic, GET_FLAGS, 0)? & !VLAN_STRIPPING;
-    let wanted = if on { others | VLAN_STRIPPING } else { others };
-    flags(nic, SET_FLAGS, wanted)?;
-    // A driver may take the order and do nothing.
-    if strips_tags(nic)? != on {
-        return Err(io::Error::other("the driver keeps it as it is"));
+/// What must be off, and where.
+fn unwanted(host: &[HostInterface]) -> BTreeSet<(String, Offload)> {
+    let mut unwanted = BTreeSet::new();
+    for interface in host.iter().filter(|one| one.is_attached()) {
+        let mut off = |nic: &String, offload| unwanted.insert((nic.clone(), offload));
+        off(&interface.name, Offload::VlanStripping);
+        off(&interface.name, Offload::Lro);
+        if interface.xdp != XdpState::Generic {
+            continue;
+        }
+        for nic in interface.feeders.iter().chain([&interface.name]) {
+            off(nic, Offload::Lro);
+            off(nic, Offload::Gro);
+        }
     }
-    Ok(())
+    unwanted
 }
 
-/// `struct ethtool_value`.
-#[repr(C)]
-struct EthtoolValue {
-    command: u32,
-    data: u32,
-}
-
-/// `struct ifreq` with the member that points to data.
-#[repr(C)]
-struct Request {
-    name: [u8; libc::IFNAMSIZ],
-    data: *mut EthtoolValue,
-    rest: [u64; 2],
-}
-
-fn flags(nic: &str, command: u32, data: u32) -> io::Result<u32> {
-    let mut name = [0; libc::IFNAMSIZ];
-    // The last byte stays 0.
-    let room = name.iter_mut().take(libc::IFNAMSIZ - 1);
-    room.zip(nic.bytes()).for_each(|(to, from)| *to = from);
-    let mut value = EthtoolValue { command, data };
-    let mut request = Request {
-        name,
-        data: &raw mut value,
-        rest: [0; 2],
-    };
-    let socket = socket(
-        AddressFamily::Inet,
-        SockType::Datagram,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )?;
-    // SAFETY: the request is as long as `struct ifreq`, its name ends with a zero, and its pointer leads to
-    // a live `struct ethtool_value`, which is all that these two commands read and write.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
+fn reason(offload: Offload) -> &'static str {
+    match offload {
+        Offload::VlanStripping => "so that XDP sees VLAN tags",
+        Offload::Lro | Offload::Gro => "so that frames can be sent on as they came",
     }
-    Ok(value.data)
 }
 
-const _: () = assert!(size_of::<Request>() == size_of::<libc::ifreq>());
+fn consequence(offload: Offload) -> &'static str {
+    match offload {
+        Offload::VlanStripping => "frames of VLANs are taken for untagged ones",
+        Offload::Lro | Offload::Gro => "large transfers may stall",
+    }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn interface(name: &str, xdp: XdpState) -> HostInterface {
+        HostInterface {
+            name: name.to_owned(),
+            xdp,
+            ..HostInterface::default()
+        }
+    }
 
     #[test]
     fn a_device_without_the_setting_is_left_alone() {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let mut offloads = Offloads::open(folder.path());
         offloads
-            .prepare(["lo", "no-such-nic0"].into_iter())
+            .prepare(&[interface("no-such-nic0", XdpState::Generic)])
             .expect("nothing to keep");
         assert!(offloads.changed.is_empty());
         assert!(!folder.path().join("offloads.json").exists());
         assert!(offloads.restore().is_empty());
+    }
+
+    #[test]
+    fn segments_stay_apart_in_generic_mode_on_the_whole_way_in() {
+        let mut bridge = interface("lan", XdpState::Generic);
+        bridge.feeders = vec!["eth1".to_owned()];
+        let found = unwanted(&[interface("eth0", XdpState::Native), bridge]);
+        let expected = [
+            ("eth0", Offload::VlanStripping),
+            ("eth0", Offload::Lro),
+            ("lan", Offload::VlanStripping),
+            ("lan", Offload::Lro),
+            ("lan", Offload::Gro),
+            ("eth1", Offload::Lro),
+            ("eth1", Offload::Gro),
+        ];
+        let expected = expected.map(|(nic, offload)| (nic.to_owned(), offload));
+        assert_eq!(found, BTreeSet::from(expected));
     }
 }

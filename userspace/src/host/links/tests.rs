@@ -204,3 +204,31 @@ fn our_end_of_a_point_to_point_link_speaks_and_the_other_end_is_on_link() {
     );
     assert!(addresses[&2].networks.is_empty(), "no network, one address");
 }
+
+#[test]
+fn frames_come_to_a_bridge_by_its_ports_and_to_a_macvlan_by_what_is_under_it() {
+    let port = |ifindex, name: &str, of| {
+        let mut port = link(ifindex, name);
+        port.attributes.push(LinkAttribute::Controller(of));
+        port
+    };
+    let on = |ifindex, name: &str, under, kind| {
+        let mut device = link(ifindex, name);
+        device.attributes.push(LinkAttribute::Link(under));
+        let info = LinkInfo::Kind(kind);
+        device.attributes.push(LinkAttribute::LinkInfo(vec![info]));
+        device
+    };
+    let links = [
+        link(2, "eth0"),
+        port(3, "eth1", 5),
+        on(4, "mac0", 5, InfoKind::MacVlan),
+        link(5, "bridge0"),
+        on(6, "veth0", 2, InfoKind::Veth),
+    ];
+    let found = chosen(&links, &["mac0", "veth0", "eth0"]);
+    let feeders = |at: usize| found[at].feeders.clone();
+    assert_eq!(feeders(0), ["bridge0", "eth1"]);
+    assert!(feeders(1).is_empty(), "its other end hands it nothing else");
+    assert!(feeders(2).is_empty());
+}
