@@ -8,7 +8,14 @@ use nix::sys::signal::Signal;
 
 use crate::scene::{Scene, frontend};
 
-const SYSCTLS: [&str; 4] = [
+const SYSCTLS: [&str; 11] = [
+    "net/ipv4/ip_forward",
+    "net/ipv4/conf/all/accept_redirects",
+    "net/ipv4/conf/default/forwarding",
+    "net/ipv4/conf/manage0/forwarding",
+    "net/ipv6/conf/manage0/forwarding",
+    "net/ipv4/neigh/inst0/base_reachable_time_ms",
+    "net/ipv6/neigh/client0/mcast_resolicit",
     "net/ipv4/conf/client0/forwarding",
     "net/ipv4/conf/inst0/forwarding",
     "net/ipv6/conf/all/forwarding",
@@ -20,6 +27,16 @@ fn detach_removes_programs_and_pins_and_restores_the_host() {
     let Some(mut scene) = Scene::install(Arms::Two, |_| {}) else {
         return;
     };
+    let node = &scene.lab.node;
+    // A NIC that is none of the node's, and values that switching forwarding on and off resets.
+    node.ip("link add manage0 type veth peer manage1").unwrap();
+    for key in [
+        "net/ipv4/conf/manage0/forwarding",
+        "net/ipv6/conf/manage0/forwarding",
+        "net/ipv4/conf/all/accept_redirects",
+    ] {
+        node.sysctl(key, "1").unwrap();
+    }
     let before = SYSCTLS.map(|key| scene.lab.node.read_sysctl(key).unwrap());
     scene.forebay.start().unwrap();
     assert_balancing(&scene);

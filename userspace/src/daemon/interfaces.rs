@@ -66,13 +66,14 @@ impl Daemon {
         if !config.node.manage_host {
             return Ok(());
         }
+        // First, because forwarding makes the kernel switch LRO off, unseen.
+        Offloads::open(&config.node.state_dir).prepare(host)?;
         let names: Vec<String> = host.iter().map(|one| one.name.clone()).collect();
         let mut sysctls = Sysctls::open(&config.node.state_dir);
         if config.frontends.iter().any(|frontend| frontend.shared) {
             sysctls.accept_own_sources(&names)?;
         }
-        sysctls.prepare(&names)?;
-        Offloads::open(&config.node.state_dir).prepare(host)
+        sysctls.prepare(&names)
     }
 
     /// Says which neighbours are to be kept resolved.

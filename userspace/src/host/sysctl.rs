@@ -50,20 +50,24 @@ impl Sysctls {
     }
 
     fn set(&mut self, wanted: Vec<(String, String)>) -> Result<()> {
+        let mut changes = Vec::new();
         for (key, value) in wanted {
-            let path = path(&key);
-            let Ok(found) = fs::read_to_string(&path) else {
-                // A host without IPv6 has none of its keys.
+            // A host without IPv6 has none of its keys.
+            let Some(found) = read(&key) else {
                 log::debug!("no sysctl {key} on this host");
                 continue;
             };
-            let found = found.trim().to_owned();
-            if found == value {
-                continue;
+            if found != value {
+                self.remember(&key);
+                changes.push((key, value, found));
             }
-            self.old.entry(key.clone()).or_insert_with(|| found.clone());
-            self.save()?;
-            match fs::write(&path, &value) {
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.save()?;
+        for (key, value, found) in changes {
+            match fs::write(path(&key), &value) {
                 Ok(()) => log::info!("set sysctl {key} = {value} (was {found})"),
                 Err(error) => log::warn!(
                     "cannot set sysctl {key} = {value}: {error}; set it by hand, or forwarding may fail"
@@ -73,13 +77,26 @@ impl Sysctls {
         Ok(())
     }
 
+    /// Notes the value of a key, and of those that the kernel sets along with it.
+    fn remember(&mut self, key: &str) {
+        for key in dragged_along(key).into_iter().chain([key.to_owned()]) {
+            if let Some(value) = read(&key) {
+                self.old.entry(key).or_insert(value);
+            }
+        }
+    }
+
     /// Puts the old values back; says which.
     pub fn restore(self) -> Vec<String> {
         let mut restored = Vec::new();
-        for (key, value) in &self.old {
+        // Those first that set others along.
+        let (toggles, others): (Vec<_>, Vec<_>) =
+            (self.old.iter()).partition(|(key, _)| TOGGLES.contains(&key.as_str()));
+        for (key, value) in toggles.into_iter().chain(others) {
+            if read(key).is_none_or(|found| found == *value) {
+                continue;
+            }
             match fs::write(path(key), value) {
-                // Its interface is gone.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Ok(()) => restored.push(format!("{key} = {value}")),
                 Err(error) => log::warn!("cannot put sysctl {key} back to {value}: {error}"),
             }
@@ -98,6 +115,36 @@ fn path(key: &str) -> PathBuf {
     Path::new("/proc/sys").join(key)
 }
 
+/// The value of a key; `None`: this host has no such key (any more).
+fn read(key: &str) -> Option<String> {
+    let text = fs::read_to_string(path(key)).ok()?;
+    Some(text.trim().to_owned())
+}
+
+const FORWARD4: &str = "net/ipv4/ip_forward";
+const FORWARD6: &str = "net/ipv6/conf/all/forwarding";
+/// Keys that set others along when their value changes.
+const TOGGLES: [&str; 2] = [FORWARD4, FORWARD6];
+
+/// The keys that the kernel sets along with this one: forwarding of every interface and of those to
+/// come, and whether redirects are accepted.
+fn dragged_along(key: &str) -> Vec<String> {
+    let (family, more) = match key {
+        FORWARD4 => ("ipv4", Some("net/ipv4/conf/all/accept_redirects")),
+        FORWARD6 => ("ipv6", None),
+        _ => return Vec::new(),
+    };
+    let interfaces = fs::read_dir(path(&format!("net/{family}/conf")));
+    let names = interfaces.into_iter().flatten().flatten();
+    let mut keys: Vec<String> = names
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name != "all")
+        .map(|name| format!("net/{family}/conf/{name}/forwarding"))
+        .collect();
+    keys.extend(more.map(str::to_owned));
+    keys
+}
+
 /// Keys and the values that forwarding needs.
 fn wanted(interfaces: &[String]) -> Vec<(String, String)> {
     let mut wanted = Vec::new();
@@ -107,8 +154,8 @@ fn wanted(interfaces: &[String]) -> Vec<(String, String)> {
     for name in listening_to_routers() {
         set(format!("net/ipv6/conf/{name}/accept_ra"), "2");
     }
-    set("net/ipv4/ip_forward".to_owned(), "1");
-    set("net/ipv6/conf/all/forwarding".to_owned(), "1");
+    set(FORWARD4.to_owned(), "1");
+    set(FORWARD6.to_owned(), "1");
     // The kernel sends redirects when either the interface's value or this one allows it.
     set("net/ipv4/conf/all/send_redirects".to_owned(), "0");
     let filter = |scope: &str| value_of(&format!("net/ipv4/conf/{scope}/rp_filter")).unwrap_or(0);
@@ -178,5 +225,5 @@ fn listening_to_routers() -> Vec<String> {
 }
 
 fn value_of(key: &str) -> Option<u32> {
-    std::fs::read_to_string(path(key)).ok()?.trim().parse().ok()
+    read(key)?.parse().ok()
 }
