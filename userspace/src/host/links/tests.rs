@@ -1,6 +1,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use netlink_packet_route::link::{LinkHeader, VlanProtocol};
+use netlink_packet_core::Parseable;
+use netlink_packet_route::link::{LinkHeader, LinkMessageBuffer, VlanProtocol};
 
 use super::*;
 
@@ -72,6 +73,40 @@ fn vlan_devices_over_attached_interfaces_are_found_with_their_tags() {
     );
     let key = found[3].vlan.unwrap().key();
     assert_eq!((key.nic, key.outer, key.inner), (2, 0x123, 7));
+}
+
+/// An attribute as it stands in a message.
+fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let length = 4 + value.len();
+    let mut bytes = (length as u16).to_ne_bytes().to_vec();
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(value);
+    bytes.resize(length.next_multiple_of(4), 0);
+    bytes
+}
+
+#[test]
+fn the_kernel_s_own_description_of_a_vlan_device_is_understood() {
+    // As Linux writes it (vlan_fill_info): the kind first, then protocol, id and flags.
+    let data = [
+        attribute(5, &[0x88, 0xa8]),
+        attribute(1, &300_u16.to_ne_bytes()),
+        attribute(2, &[1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]),
+    ];
+    let info = [attribute(1, b"vlan\0"), attribute(2, &data.concat())];
+    let mut bytes = vec![0, 0, 1, 0];
+    bytes.extend(7_u32.to_ne_bytes());
+    bytes.extend((libc::IFF_UP as u32).to_ne_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend(attribute(3, b"eth0.300\0"));
+    bytes.extend(attribute(5, &2_u32.to_ne_bytes()));
+    bytes.extend(attribute(18, &info.concat()));
+    let buffer = LinkMessageBuffer::new_checked(&bytes).unwrap();
+    let message = LinkMessage::parse(&buffer).unwrap();
+    let found = chosen(&[link(2, "eth0"), message], &["eth0"]);
+    assert_eq!(names(&found), ["eth0", "eth0.300"]);
+    assert_eq!((found[1].ifindex, found[1].nic()), (7, 2));
+    assert_eq!(found[1].tags(), [tag([0x88, 0xa8, 0x01, 0x2c]), 0]);
 }
 
 #[test]

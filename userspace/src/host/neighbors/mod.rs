@@ -32,6 +32,8 @@ use plan::{Entry, Neighbor};
 const STORE: &str = "neighbors.json";
 /// Changes of routes come in bursts.
 const QUIET: Duration = Duration::from_millis(50);
+/// Before another attempt, when the kernel could not be asked.
+const RETRY: Duration = Duration::from_secs(2);
 /// Requests to the kernel under way at once.
 const AT_ONCE: usize = 32;
 /// For each neighbour, what asking for it once more may take of a second.
@@ -185,6 +187,7 @@ impl Keeper {
                 Ok(kept) => kept,
                 Err(error) => {
                     log::warn!("keeping neighbours resolved: {error:#}");
+                    (self.is_outdated, self.next_read) = (true, Instant::now() + RETRY);
                     Vec::new()
                 }
             };
