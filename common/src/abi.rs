@@ -55,11 +55,13 @@ pub mod names {
     /// Programs that the first one hands rarer packets to, by [`crate::pipeline::Stage`].
     pub const STAGES: &str = "STAGES";
     /// Programs in [`STAGES`], in its order.
-    pub const STAGE_PROGRAMS: [&str; 3] = ["unusual", "icmp", "complain"];
+    pub const STAGE_PROGRAMS: [&str; 4] = ["unusual", "icmp", "complain", "tag"];
     /// [`super::FragmentKey`] to [`super::Fragments`], IPv4.
     pub const FRAGMENTS4: &str = "FRAGMENTS4";
     /// [`super::FragmentKey`] to [`super::Fragments`], IPv6.
     pub const FRAGMENTS6: &str = "FRAGMENTS6";
+    /// One [`crate::tables::PerCpu`] a CPU.
+    pub const PER_CPU: &str = "PER_CPU";
     /// Slot to device, for redirects.
     pub const TX_PORTS: &str = "TX_PORTS";
     /// Packets by [`crate::reason::Reason`].
@@ -80,6 +82,8 @@ pub const MAX_BACKENDS: u32 = 65_536;
 pub const MAX_RULES: u32 = 65_536;
 /// Attached interfaces and VLAN devices over them; slot 0 is "none".
 pub const MAX_INTERFACES: u32 = 64;
+/// The VLAN id in a tag's control information.
+pub const VLAN_ID: u16 = 0x0fff;
 /// Fragmented packets under way at once, a family.
 pub const MAX_FRAGMENTED: u32 = 8_192;
 /// Frontends and instances a family.
@@ -234,6 +238,18 @@ pub struct VlanKey {
     pub inner: u16,
 }
 
+impl VlanKey {
+    /// The key of frames with these tags (raw, outer first) on a NIC.
+    #[inline(always)]
+    pub const fn new(nic: u32, tags: [u32; 2]) -> Self {
+        Self {
+            nic,
+            outer: u32::from_be(tags[0]) as u16 & VLAN_ID,
+            inner: u32::from_be(tags[1]) as u16 & VLAN_ID,
+        }
+    }
+}
+
 impl Interface {
     /// Frames cannot be redirected to its NIC from another one: they go to the kernel.
     pub const NO_REDIRECT: u16 = 1;
@@ -245,6 +261,15 @@ impl Interface {
             head: self.mac_head,
             tail: self.mac_tail,
         }
+    }
+
+    /// What names it if it is a VLAN device.
+    #[inline(always)]
+    pub const fn vlan_key(&self) -> Option<VlanKey> {
+        if self.tags[0] == 0 {
+            return None;
+        }
+        Some(VlanKey::new(self.nic, self.tags))
     }
 }
 
@@ -312,6 +337,10 @@ pub struct Settings {
     pub hop_lifetime: u32,
     /// Jiffies after which no CPU can still be using an entry that it found before it was over.
     pub grace: u32,
+    /// Jiffies in a second.
+    pub second: u32,
+    /// Unused.
+    pub padding: u32,
     /// The time, when the object was loaded for tests.
     pub test_now: u64,
 }
@@ -332,4 +361,4 @@ const _: () = assert!(size_of::<FragmentKey<V4>>() == 16);
 const _: () = assert!(size_of::<FragmentKey<V6>>() == 40);
 const _: () = assert!(size_of::<Fragments>() == 32);
 const _: () = assert!(size_of::<RuleCounters>() == 40);
-const _: () = assert!(size_of::<Settings>() == 64);
+const _: () = assert!(size_of::<Settings>() == 72);

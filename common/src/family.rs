@@ -2,6 +2,7 @@
 
 use core::fmt::Debug;
 
+use crate::abi::Interface;
 use crate::wire::{IpHeader, Ipv4Header, Ipv6Header};
 
 mod sealed {
@@ -32,6 +33,16 @@ pub trait Family: Copy + Eq + Debug + Default + sealed::Sealed + 'static {
     const ICMP: u8;
     /// Whether the header has a checksum over its addresses.
     const HEADER_CHECKSUM: bool;
+    /// Types of an echo request and its reply.
+    const ECHO: [u8; 2];
+    /// Type and code of ICMP errors: TTL or hop limit is used up, too big, host unreachable.
+    const TIME_EXCEEDED: u16;
+    /// See [`Self::TIME_EXCEEDED`].
+    const TOO_BIG: u16;
+    /// See [`Self::TIME_EXCEEDED`].
+    const HOST_UNREACHABLE: u16;
+    /// Longest packet that an ICMP error may be, bytes (RFC 1812 section 4.3.2.3, RFC 4443 section 2.4).
+    const LONGEST_ERROR: u32;
 
     /// Sum of the address as 32-bit words, for one's complement arithmetic (RFC 1071).
     fn sum(self) -> u64;
@@ -41,6 +52,11 @@ pub trait Family: Copy + Eq + Debug + Default + sealed::Sealed + 'static {
     fn words(self) -> (u64, Option<u64>);
     /// False for multicast, broadcast, link-local, loopback and unspecified addresses.
     fn is_global_unicast(self) -> bool;
+    /// Whether a message of this ICMP type reports an error and quotes the packet that met it, and is
+    /// one that routers pass on (RFC 792, RFC 4443).
+    fn is_icmp_error(kind: u8) -> bool;
+    /// The node's own address on an interface; all zero: none.
+    fn of_interface(interface: &Interface) -> Self;
 }
 
 #[inline(always)]
@@ -54,6 +70,11 @@ impl Family for V4 {
     const AF: u8 = 2;
     const ICMP: u8 = 1;
     const HEADER_CHECKSUM: bool = true;
+    const ECHO: [u8; 2] = [8, 0];
+    const TIME_EXCEEDED: u16 = 11 << 8;
+    const TOO_BIG: u16 = 3 << 8 | 4;
+    const HOST_UNREACHABLE: u16 = 3 << 8 | 1;
+    const LONGEST_ERROR: u32 = 576;
 
     #[inline(always)]
     fn sum(self) -> u64 {
@@ -76,6 +97,16 @@ impl Family for V4 {
         let first = address >> 24;
         first != 0 && first != 127 && first < 224 && address >> 16 != 0xa9fe
     }
+
+    #[inline(always)]
+    fn is_icmp_error(kind: u8) -> bool {
+        matches!(kind, 3 | 11 | 12)
+    }
+
+    #[inline(always)]
+    fn of_interface(interface: &Interface) -> Self {
+        interface.address4
+    }
 }
 
 impl Family for V6 {
@@ -84,6 +115,11 @@ impl Family for V6 {
     const AF: u8 = 10;
     const ICMP: u8 = 58;
     const HEADER_CHECKSUM: bool = false;
+    const ECHO: [u8; 2] = [128, 129];
+    const TIME_EXCEEDED: u16 = 3 << 8;
+    const TOO_BIG: u16 = 2 << 8;
+    const HOST_UNREACHABLE: u16 = 1 << 8 | 3;
+    const LONGEST_ERROR: u32 = 1280;
 
     #[inline(always)]
     fn sum(self) -> u64 {
@@ -107,6 +143,16 @@ impl Family for V6 {
         let link_local = high >> 54 == 0xfe80 >> 6;
         let unspecified_or_loopback = high == 0 && u64::from_be(self.0[1]) <= 1;
         !(multicast || link_local || unspecified_or_loopback)
+    }
+
+    #[inline(always)]
+    fn is_icmp_error(kind: u8) -> bool {
+        matches!(kind, 1..=4)
+    }
+
+    #[inline(always)]
+    fn of_interface(interface: &Interface) -> Self {
+        interface.address6
     }
 }
 

@@ -4,12 +4,15 @@ use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::{BTreeMap, HashMap};
 use std::ptr::NonNull;
 
-use crate::abi::{Backend, Interface, Owner, Rule, RuleCounters, RuleKey, Settings};
+use crate::abi::{
+    Backend, FragmentKey, Fragments, Interface, Owner, Rule, RuleCounters, RuleKey, Settings,
+    VlanKey,
+};
 use crate::balance::filter;
 use crate::family::{Family, V4, V6};
 use crate::flow::{Direction, Flow, FlowKey, FlowRef};
 use crate::reason::Reason;
-use crate::tables::{InsertError, Route, Scratch, Shared, Tables};
+use crate::tables::{InsertError, PerCpu, Route, Scratch, Shared, Tables};
 
 type Entry<A> = Box<UnsafeCell<Flow<A>>>;
 
@@ -19,6 +22,8 @@ pub struct FamilyModel<A> {
     // References to removed entries stay valid, as they do in the kernel.
     removed: RefCell<Vec<Entry<A>>>,
     scratch: UnsafeCell<Scratch<A>>,
+    /// Packets under way in fragments.
+    pub fragments: RefCell<BTreeMap<FragmentKey<A>, Fragments>>,
     /// How many entries fit.
     pub capacity: usize,
     /// What addresses are.
@@ -37,6 +42,7 @@ impl<A: Default> Default for FamilyModel<A> {
             flows: RefCell::default(),
             removed: RefCell::default(),
             scratch: UnsafeCell::default(),
+            fragments: RefCell::default(),
             capacity: usize::MAX,
             addresses: HashMap::new(),
             backends: HashMap::new(),
@@ -84,6 +90,8 @@ pub struct ModelTables {
     pub rings: HashMap<u32, Vec<u32>>,
     /// Interfaces by slot.
     pub interfaces: HashMap<u32, Interface>,
+    /// What the one CPU remembers.
+    pub per_cpu: RefCell<PerCpu>,
     /// Packets by reason.
     pub reasons: RefCell<BTreeMap<Reason, u64>>,
     /// Counters by rule id.
@@ -123,6 +131,16 @@ impl Shared for ModelTables {
             .iter()
             .find(|(_, interface)| interface.ifindex == ifindex)
             .map(|(slot, _)| *slot)
+    }
+
+    fn vlan_slot(&self, key: &VlanKey) -> Option<u32> {
+        let takes = |interface: &Interface| interface.vlan_key() == Some(*key);
+        let found = self.interfaces.iter().find(|(_, i)| takes(i));
+        found.map(|(slot, _)| *slot)
+    }
+
+    fn per_cpu<R>(&self, look: impl FnOnce(&mut PerCpu) -> R) -> Option<R> {
+        Some(look(&mut self.per_cpu.borrow_mut()))
     }
 
     fn address_filter(&self, word: u32) -> u64 {
@@ -227,6 +245,18 @@ impl<A: ModelFamily> Tables<A> for ModelTables {
         A::of(self).backends.get(&id)
     }
 
+    fn fragments<R>(
+        &self,
+        key: &FragmentKey<A>,
+        look: impl FnOnce(&mut Fragments) -> R,
+    ) -> Option<R> {
+        A::of(self).fragments.borrow_mut().get_mut(key).map(look)
+    }
+
+    fn remember_fragments(&self, key: &FragmentKey<A>, fragments: &Fragments) {
+        A::of(self).fragments.borrow_mut().insert(*key, *fragments);
+    }
+
     fn in_virtual_network(&self, address: A) -> bool {
         A::of(self)
             .virtual_network
@@ -247,7 +277,7 @@ impl<A: ModelFamily> Tables<A> for ModelTables {
         match best {
             Some((_, _, Route::Hop(hop))) => match self.interfaces.get(&u32::from(hop.slot)) {
                 Some(interface) if length <= interface.mtu => Route::Hop(*hop),
-                Some(_) => Route::TooBig,
+                Some(interface) => Route::TooBig(interface.mtu),
                 None => Route::Kernel,
             },
             Some((_, _, other)) => *other,

@@ -53,6 +53,16 @@ reasons! {
     ForwardedByKernel = 1, "forwarded-by-kernel", Pass;
     /// ARP request or neighbour solicitation for an owned on-link address, answered.
     NeighborAnswered = 2, "neighbor-answered", Answer;
+    /// An ICMP error about a translated packet, translated like it and sent on.
+    IcmpTranslated = 3, "icmp-translated", Forward;
+    /// Echo request to a frontend, answered.
+    EchoAnswered = 4, "echo-answered", Answer;
+    /// TTL or hop limit is used up; the sender was told.
+    TimeExceededSent = 5, "time-exceeded-sent", Answer;
+    /// Longer than the MTU of the way out; the sender was told.
+    TooBigSent = 6, "too-big-sent", Answer;
+    /// Echo request to a frontend none of whose members takes flows; the sender was told.
+    UnreachableSent = 7, "unreachable-sent", Answer;
 
     /// Neither source nor destination is a frontend or an instance.
     NotOurs = 16, "not-ours", Pass;
@@ -68,6 +78,8 @@ reasons! {
     NotConfigured = 21, "not-configured", Pass;
     /// Shorter than its Ethernet header and tags.
     Runt = 22, "runt", Pass;
+    /// To a frontend that shares the host's own address, without a rule or a flow.
+    SharedToHost = 23, "shared-to-host", Pass;
 
     /// To a frontend, on a port without a rule.
     NoRule = 32, "no-rule", Drop;
@@ -94,14 +106,24 @@ reasons! {
     BadLength = 49, "bad-length", Drop;
     /// The frame ends within its transport header.
     Truncated = 50, "truncated", Drop;
-    /// A fragment to a frontend.
-    Fragment = 51, "fragment", Drop;
-    /// An IPv6 extension header in a packet to a frontend.
+    /// A later fragment whose first fragment has not come, or came more than two seconds ago.
+    FragmentWithoutFirst = 51, "fragment-without-first", Drop;
+    /// More than eight IPv6 extension headers, or a routing header that is not used up, in a packet to a frontend.
     ExtensionHeader = 52, "extension-header", Drop;
     /// A protocol to a frontend that no rule can carry.
     Protocol = 53, "protocol", Drop;
     /// A neighbour solicitation for an owned address in a form that the node does not answer.
     NeighborUnanswerable = 54, "neighbor-unanswerable", Drop;
+    /// A fragment that overlaps one that came before it.
+    FragmentOverlap = 55, "fragment-overlap", Drop;
+    /// A first fragment without the whole TCP or UDP header.
+    FragmentTiny = 56, "fragment-tiny", Drop;
+    /// Echo request to a frontend that has no rule, or whose `ping` is off.
+    EchoUnanswered = 57, "echo-unanswered", Drop;
+    /// An ICMP error that quotes too little, or a packet that this node never sent on.
+    IcmpQuote = 58, "icmp-quote", Drop;
+    /// An answer that was not given because its asker got too many.
+    AnswerLimit = 59, "answer-limit", Drop;
 
     /// TTL or hop limit is used up.
     HopsExceeded = 64, "hops-exceeded", Drop;
@@ -109,8 +131,14 @@ reasons! {
     TooBig = 65, "too-big", Drop;
     /// The host has no route to the destination, or is the destination itself.
     NoRoute = 66, "no-route", Drop;
-    /// VLAN tagged, and the way out is another NIC.
+    /// VLAN tagged in a way that the host has no device for, and the way out is another NIC.
     VlanCrossing = 67, "vlan-crossing", Drop;
+    /// The neighbour on the way out is not resolved, and the kernel would send redirects if it were asked to.
+    NeighborUnknown = 68, "neighbor-unknown", Drop;
+    /// The frame has no room for the headers that must be added.
+    NoRoom = 69, "no-room", Drop;
+    /// A part of the program that the packet needs is not loaded.
+    NotLoaded = 70, "not-loaded", Drop;
 }
 
 /// Number of counters: reasons are below it.

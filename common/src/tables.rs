@@ -1,6 +1,8 @@
 //! What the packet path may ask of the world.
 
-use crate::abi::{Backend, Interface, Owner, Rule, RuleKey, Settings};
+use crate::abi::{
+    Backend, FragmentKey, Fragments, Interface, Owner, Rule, RuleKey, Settings, VlanKey,
+};
 use crate::family::Family;
 use crate::flow::{Direction, Flow, FlowKey, FlowRef, Hop};
 use crate::reason::Reason;
@@ -21,12 +23,65 @@ pub enum Route {
     Hop(Hop),
     /// To the host itself.
     Local,
-    /// Somewhere the kernel must see to: unknown neighbour, interface that is not attached, tunnel.
+    /// Out of the interface with this number, to a neighbour that is not resolved yet.
+    NoNeighbor(u32),
+    /// Somewhere the kernel must see to: an interface that is not attached, a tunnel.
     Kernel,
-    /// Out of an interface or route with a smaller MTU.
-    TooBig,
+    /// Out of an interface or route with this smaller MTU, bytes.
+    TooBig(u32),
     /// Nowhere.
     None,
+}
+
+/// Kinds of answers, each limited by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum AnswerKind {
+    /// Echo replies.
+    Echo,
+    /// ICMP errors.
+    Error,
+}
+
+/// Answers to one group of askers in the running second.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Window {
+    /// When it began, jiffies.
+    pub since: u64,
+    /// Answers given in it.
+    pub given: u64,
+}
+
+/// Groups of askers; a power of two.
+pub const ASKERS: u32 = 256;
+
+/// What each CPU remembers by itself.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PerCpu {
+    /// The [`Reason`] that the sender of the packet at hand is to be told.
+    pub complaint: u32,
+    /// MTU that goes with it, bytes.
+    pub mtu: u32,
+    /// The reason that the packet at hand is counted under once it has its tags.
+    pub leaves: u32,
+    /// Slot of the interface that it leaves by.
+    pub slot: u32,
+    /// Answers, by kind and asker.
+    pub windows: [Window; 2 * ASKERS as usize],
+}
+
+impl Default for PerCpu {
+    fn default() -> Self {
+        Self {
+            complaint: 0,
+            mtu: 0,
+            leaves: 0,
+            slot: 0,
+            windows: [Window::default(); 2 * ASKERS as usize],
+        }
+    }
 }
 
 /// Tables without addresses in them.
@@ -43,6 +98,10 @@ pub trait Shared {
     fn interface(&self, slot: u32) -> Option<&Interface>;
     /// Slot of an attached interface.
     fn interface_slot(&self, ifindex: u32) -> Option<u32>;
+    /// Slot of the VLAN device that takes such frames.
+    fn vlan_slot(&self, key: &VlanKey) -> Option<u32>;
+    /// Looks at what this CPU remembers.
+    fn per_cpu<R>(&self, look: impl FnOnce(&mut PerCpu) -> R) -> Option<R>;
     /// A word of the [`crate::balance::filter`].
     fn address_filter(&self, word: u32) -> u64;
     /// Counts a packet under a reason.
@@ -80,6 +139,14 @@ pub trait Tables<A: Family>: Shared {
     fn owner(&self, address: A) -> Option<&Owner>;
     /// A member's address.
     fn backend(&self, id: u32) -> Option<&Backend<A>>;
+    /// Looks at what is known of the packet that a fragment belongs to.
+    fn fragments<R>(
+        &self,
+        key: &FragmentKey<A>,
+        look: impl FnOnce(&mut Fragments) -> R,
+    ) -> Option<R>;
+    /// Remembers a packet that comes in fragments; the one that was met longest ago may be forgotten.
+    fn remember_fragments(&self, key: &FragmentKey<A>, fragments: &Fragments);
     /// Whether an address is in the virtual network.
     fn in_virtual_network(&self, address: A) -> bool;
     /// This CPU's scratch space.

@@ -1,9 +1,11 @@
 //! Kernel helpers as safe functions.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::bindings::{
-    BPF_FIB_LKUP_RET_BLACKHOLE, BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NOT_FWDED,
-    BPF_FIB_LKUP_RET_PROHIBIT, BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LKUP_RET_UNREACHABLE,
-    bpf_fib_lookup,
+    BPF_FIB_LKUP_RET_BLACKHOLE, BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NO_NEIGH,
+    BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_PROHIBIT, BPF_FIB_LKUP_RET_SUCCESS,
+    BPF_FIB_LKUP_RET_UNREACHABLE, bpf_fib_lookup,
 };
 use aya_ebpf::helpers::generated as helpers;
 use forebay_common::family::{Family, V4, V6};
@@ -27,14 +29,16 @@ pub(crate) fn boot_nanoseconds() -> u64 {
 /// What the FIB says of a packet.
 pub(crate) enum Fib {
     /// Out of this interface, to this neighbour.
-    Neighbor { ifindex: u32, mac: Mac },
+    Neighbor { ifindex: u32, mac: Mac, mtu: u32 },
+    /// Out of this interface, to a neighbour that is not resolved.
+    NoNeighbor { ifindex: u32 },
     /// Not forwarded: to the host itself, or forwarding is off.
     NotForwarded,
-    /// Above the MTU of the way out.
-    TooBig,
+    /// Above this MTU of the way out.
+    TooBig { mtu: u32 },
     /// Blackhole, unreachable or prohibit route.
     NoRoute,
-    /// The kernel must do it: no neighbour yet, tunnel, no source address.
+    /// The kernel must do it: tunnel, no source address.
     Kernel,
 }
 
@@ -69,6 +73,29 @@ impl FibFamily for V6 {
     }
 }
 
+/// Room for the lookup's parameters.
+#[repr(align(8))]
+struct Parameters(MaybeUninit<bpf_fib_lookup>);
+
+const _: () = assert!(size_of::<Parameters>() == 64);
+
+impl Parameters {
+    /// All zero, word by word: otherwise the compiler calls a function that does it byte by byte, and has
+    /// a frame of its own on the stack.
+    #[inline(always)]
+    fn zeroed(&mut self) -> &mut bpf_fib_lookup {
+        let words = self.0.as_mut_ptr().cast::<u64>();
+        let mut index = 0;
+        while index < size_of::<Self>() / size_of::<u64>() {
+            // SAFETY: within the structure, whose alignment is that of the words.
+            unsafe { words.add(index).write_volatile(0) };
+            index += 1;
+        }
+        // SAFETY: plain integers and unions of them, all valid as zero.
+        unsafe { self.0.assume_init_mut() }
+    }
+}
+
 /// Looks up the way of a packet with this (translated) key that came in on `ingress`, policy rules
 /// included. `length` 0: any MTU will do.
 #[inline(always)]
@@ -78,34 +105,42 @@ pub(crate) fn fib<A: FibFamily>(
     length: u32,
     ingress: u32,
 ) -> Fib {
-    // SAFETY: plain integers and unions of them, all valid as zero.
-    let mut parameters: bpf_fib_lookup = unsafe { core::mem::zeroed() };
+    let mut parameters = Parameters(MaybeUninit::uninit());
+    let parameters = parameters.zeroed();
     parameters.family = A::AF;
     parameters.l4_protocol = key.protocol as u8;
     parameters.sport = key.ports as u16;
     parameters.dport = (key.ports >> 16) as u16;
     parameters.__bindgen_anon_1.tot_len = length as u16;
     parameters.ifindex = ingress;
-    A::fill(&mut parameters, key.source, key.destination);
+    A::fill(parameters, key.source, key.destination);
     // SAFETY: the parameters are valid for their size, and the context is the program's own.
     let answer = unsafe {
         helpers::bpf_fib_lookup(
             ctx,
-            &raw mut parameters,
+            &raw mut *parameters,
             size_of::<bpf_fib_lookup>() as i32,
             0,
         )
     };
+    // SAFETY: a word, whichever of its two meanings it has.
+    let mtu = unsafe { parameters.__bindgen_anon_1.mtu_result };
     match answer as u32 {
         BPF_FIB_LKUP_RET_SUCCESS => {
             let [a, b, c, d, e, f] = parameters.dmac;
             Fib::Neighbor {
                 ifindex: parameters.ifindex,
                 mac: Mac::from_octets([a, b, c, d, e, f]),
+                mtu: u32::from(mtu),
             }
         }
+        BPF_FIB_LKUP_RET_NO_NEIGH => Fib::NoNeighbor {
+            ifindex: parameters.ifindex,
+        },
         BPF_FIB_LKUP_RET_NOT_FWDED => Fib::NotForwarded,
-        BPF_FIB_LKUP_RET_FRAG_NEEDED => Fib::TooBig,
+        BPF_FIB_LKUP_RET_FRAG_NEEDED => Fib::TooBig {
+            mtu: u32::from(mtu),
+        },
         BPF_FIB_LKUP_RET_BLACKHOLE | BPF_FIB_LKUP_RET_UNREACHABLE | BPF_FIB_LKUP_RET_PROHIBIT => {
             Fib::NoRoute
         }

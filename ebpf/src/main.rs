@@ -4,6 +4,7 @@
 //! helpers; those files hold all `unsafe` of this crate.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -21,7 +22,9 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use forebay_common::abi::{RETIRE_BATCH, RetireBatch};
 use forebay_common::family::{V4, V6};
-use forebay_common::pipeline::{Exit, mark_retiring, process, remove_retiring};
+use forebay_common::pipeline::{self, Exit, Outcome, mark_retiring, remove_retiring};
+use forebay_common::reason::Reason;
+use forebay_common::tables::Shared;
 
 use crate::frame::XdpFrame;
 use crate::kernel::FibFamily;
@@ -31,7 +34,50 @@ use crate::tables::KernelTables;
 /// Balances and translates every frame of an attached interface.
 #[xdp(frags)]
 pub fn forebay(ctx: XdpContext) -> u32 {
-    let verdict = process(&XdpFrame::new(&ctx), &KernelTables::new(&ctx));
+    let outcome = pipeline::process(&mut XdpFrame::free(&ctx), &KernelTables::new(&ctx));
+    act(&ctx, outcome)
+}
+
+/// Fragments and extension headers, handed on by [`forebay`].
+#[xdp(frags)]
+pub fn unusual(ctx: XdpContext) -> u32 {
+    let outcome = pipeline::unusual(&mut XdpFrame::held(&ctx), &KernelTables::new(&ctx));
+    act(&ctx, outcome)
+}
+
+/// ICMP and neighbour discovery, handed on by [`forebay`].
+#[xdp(frags)]
+pub fn icmp(ctx: XdpContext) -> u32 {
+    let outcome = pipeline::icmp(&mut XdpFrame::held(&ctx), &KernelTables::new(&ctx));
+    act(&ctx, outcome)
+}
+
+/// Packets whose sender is to be told why they go no further, handed on by the others.
+#[xdp(frags)]
+pub fn complain(ctx: XdpContext) -> u32 {
+    let outcome = pipeline::complain(&mut XdpFrame::held(&ctx), &KernelTables::new(&ctx));
+    act(&ctx, outcome)
+}
+
+/// Translated packets that leave with other VLAN tags than they came with, handed on by the others.
+#[xdp(frags)]
+pub fn tag(ctx: XdpContext) -> u32 {
+    let outcome = pipeline::tag(&mut XdpFrame::held(&ctx), &KernelTables::new(&ctx));
+    act(&ctx, outcome)
+}
+
+/// Turns an outcome into an XDP action.
+#[inline(always)]
+fn act(ctx: &XdpContext, outcome: Outcome) -> u32 {
+    let verdict = match outcome {
+        Outcome::Verdict(verdict) => verdict,
+        Outcome::Stage(stage) => {
+            // SAFETY: nothing is held that would have to be dropped; the frame is as it came in.
+            unsafe { maps::STAGES.tail_call(ctx, stage as u32) };
+            KernelTables::new(ctx).count(Reason::NotLoaded);
+            return xdp_action::XDP_DROP;
+        }
+    };
     match verdict.exit {
         Exit::Pass => xdp_action::XDP_PASS,
         Exit::Transmit => xdp_action::XDP_TX,
@@ -40,7 +86,7 @@ pub fn forebay(ctx: XdpContext) -> u32 {
             .unwrap_or(xdp_action::XDP_DROP),
         Exit::Drop => {
             if log::is_worth_a_line(verdict.reason) {
-                log::refused(&ctx, verdict.reason);
+                log::refused(ctx, verdict.reason);
             }
             xdp_action::XDP_DROP
         }

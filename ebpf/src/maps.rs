@@ -2,22 +2,25 @@
 //! of the flow tables when it loads the object.
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, LpmTrie, PerCpuArray};
+use aya_ebpf::btf_maps::{
+    Array, ArrayOfMaps, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray,
+};
 use aya_ebpf::macros::btf_map;
 use forebay_common::abi::{
-    Backend, Interface, MAX_ADDRESSES, MAX_BACKENDS, MAX_INTERFACES, MAX_RINGS, MAX_RULES,
-    MAX_VIRTUAL_NETWORKS, Owner, RING_SIZE, RetireBatch, Rule, RuleCounters, RuleKey, Settings,
-    VlanKey,
+    Backend, FragmentKey, Fragments, Interface, MAX_ADDRESSES, MAX_BACKENDS, MAX_FRAGMENTED,
+    MAX_INTERFACES, MAX_RINGS, MAX_RULES, MAX_VIRTUAL_NETWORKS, Owner, RING_SIZE, RetireBatch,
+    Rule, RuleCounters, RuleKey, Settings, VlanKey, names,
 };
 use forebay_common::balance::filter;
 use forebay_common::family::{Family, V4, V6};
 use forebay_common::flow::{Flow, FlowKey};
 use forebay_common::reason::REASON_SLOTS;
-use forebay_common::tables::Scratch;
+use forebay_common::tables::{PerCpu, Scratch};
 
 type Addresses<A> = HashMap<A, Owner, { MAX_ADDRESSES as usize }, NO_PREALLOC>;
 type Backends<A> = Array<Backend<A>, { MAX_BACKENDS as usize }>;
 type Flows<A> = HashMap<FlowKey<A>, Flow<A>, 131_072>;
+type Fragmented<A> = LruHashMap<FragmentKey<A>, Fragments, { MAX_FRAGMENTED as usize }>;
 type Networks<A> = LpmTrie<A, u32, { MAX_VIRTUAL_NETWORKS as usize }>;
 
 /// The daemon writes these maps, rarely; memory counts for more than the price of an insert.
@@ -72,9 +75,12 @@ pub(crate) static INTERFACES: Array<Interface, { MAX_INTERFACES as usize }> = Ar
 /// Slots of attached interfaces; written by the daemon.
 #[btf_map]
 pub(crate) static INTERFACE_SLOTS: HashMap<u32, u32, { MAX_INTERFACES as usize }> = HashMap::new();
-/// Slots of VLAN devices over attached interfaces; written by the daemon.
+/// Slots of VLAN devices; written by the daemon.
 #[btf_map]
 pub(crate) static VLANS: HashMap<VlanKey, u32, { MAX_INTERFACES as usize }> = HashMap::new();
+/// Programs of the stages; put there by the loader.
+#[btf_map]
+pub(crate) static STAGES: ProgramArray<{ names::STAGE_PROGRAMS.len() }> = ProgramArray::new();
 /// Devices by slot; written by the daemon.
 #[btf_map]
 pub(crate) static TX_PORTS: DevMap<{ MAX_INTERFACES as usize }> = DevMap::new();
@@ -86,6 +92,16 @@ pub(crate) static REASONS: PerCpuArray<u64, { REASON_SLOTS as usize }> = PerCpuA
 #[btf_map]
 pub(crate) static RULE_COUNTERS: PerCpuArray<RuleCounters, { MAX_RULES as usize }> =
     PerCpuArray::new();
+
+/// Packets under way in fragments; used by the program alone.
+#[btf_map]
+static FRAGMENTS4: Fragmented<V4> = Fragmented::new();
+/// Packets under way in fragments; used by the program alone.
+#[btf_map]
+static FRAGMENTS6: Fragmented<V6> = Fragmented::new();
+/// What each CPU remembers; used by the program alone.
+#[btf_map]
+pub(crate) static PER_CPU: PerCpuArray<PerCpu, 1> = PerCpuArray::new();
 
 /// Where first packets build their keys and entry; used by the program alone.
 #[btf_map]
@@ -131,6 +147,7 @@ pub(crate) trait Maps: Family {
     fn addresses() -> &'static Addresses<Self>;
     fn backends() -> &'static Backends<Self>;
     fn scratch() -> &'static PerCpuArray<Scratch<Self>, 1>;
+    fn fragments() -> &'static Fragmented<Self>;
     fn retire_batch() -> Option<&'static mut RetireBatch<Self>>;
     fn is_virtual_network(address: Self) -> bool;
 }
@@ -154,6 +171,11 @@ impl Maps for V4 {
     #[inline(always)]
     fn scratch() -> &'static PerCpuArray<Scratch<Self>, 1> {
         &SCRATCH4
+    }
+
+    #[inline(always)]
+    fn fragments() -> &'static Fragmented<Self> {
+        &FRAGMENTS4
     }
 
     #[inline(always)]
@@ -187,6 +209,11 @@ impl Maps for V6 {
     #[inline(always)]
     fn scratch() -> &'static PerCpuArray<Scratch<Self>, 1> {
         &SCRATCH6
+    }
+
+    #[inline(always)]
+    fn fragments() -> &'static Fragmented<Self> {
+        &FRAGMENTS6
     }
 
     #[inline(always)]

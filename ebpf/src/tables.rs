@@ -4,10 +4,13 @@ use core::ptr::NonNull;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_NOEXIST;
-use forebay_common::abi::{Backend, Interface, Owner, Rule, RuleCounters, RuleKey, Settings};
+use forebay_common::abi::{
+    Backend, FragmentKey, Fragments, Interface, Owner, Rule, RuleCounters, RuleKey, Settings,
+    VlanKey,
+};
 use forebay_common::flow::{Direction, Flow, FlowKey, FlowRef, Hop};
 use forebay_common::reason::Reason;
-use forebay_common::tables::{InsertError, Route, Scratch, Shared, Tables};
+use forebay_common::tables::{InsertError, PerCpu, Route, Scratch, Shared, Tables};
 
 use crate::kernel::{self, Fib, FibFamily};
 use crate::maps::{self, Maps};
@@ -92,6 +95,21 @@ impl Shared for KernelTables {
     }
 
     #[inline(always)]
+    fn vlan_slot(&self, key: &VlanKey) -> Option<u32> {
+        // SAFETY: a word.
+        unsafe { maps::VLANS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn per_cpu<R>(&self, look: impl FnOnce(&mut PerCpu) -> R) -> Option<R> {
+        // SAFETY: per-CPU, the program is not interrupted by itself on one CPU, and `look` has no other way
+        // to this memory.
+        maps::PER_CPU
+            .get_ptr_mut(0)
+            .map(|cpu| look(unsafe { &mut *cpu }))
+    }
+
+    #[inline(always)]
     fn address_filter(&self, word: u32) -> u64 {
         maps::ADDRESS_FILTER.get(word).copied().unwrap_or(u64::MAX)
     }
@@ -170,6 +188,24 @@ impl<A: Maps + FibFamily> Tables<A> for KernelTables {
     }
 
     #[inline(always)]
+    fn fragments<R>(
+        &self,
+        key: &FragmentKey<A>,
+        look: impl FnOnce(&mut Fragments) -> R,
+    ) -> Option<R> {
+        // SAFETY: words that another CPU may write at the same time, each valid by itself; at worst a
+        // fragment is refused or let through for its receiver to judge.
+        A::fragments()
+            .get_ptr_mut(key)
+            .map(|fragments| look(unsafe { &mut *fragments }))
+    }
+
+    #[inline(always)]
+    fn remember_fragments(&self, key: &FragmentKey<A>, fragments: &Fragments) {
+        let _ = A::fragments().insert(key, fragments, 0);
+    }
+
+    #[inline(always)]
     fn in_virtual_network(&self, address: A) -> bool {
         A::is_virtual_network(address)
     }
@@ -185,15 +221,17 @@ impl<A: Maps + FibFamily> Tables<A> for KernelTables {
     #[inline(always)]
     fn route(&self, key: &FlowKey<A>, length: u32, ingress_ifindex: u32) -> Route {
         match kernel::fib(self.ctx, key, length, ingress_ifindex) {
-            Fib::Neighbor { ifindex, mac } => match self.interface_slot(ifindex) {
+            Fib::Neighbor { ifindex, mac, mtu } => match self.interface_slot(ifindex) {
                 Some(slot) => Route::Hop(Hop {
                     mac,
                     slot: slot as u16,
+                    is_narrow: mtu != 0 && self.interface(slot).is_some_and(|out| mtu < out.mtu),
                 }),
                 None => Route::Kernel,
             },
+            Fib::NoNeighbor { ifindex } => Route::NoNeighbor(ifindex),
             Fib::NotForwarded => Route::Local,
-            Fib::TooBig => Route::TooBig,
+            Fib::TooBig { mtu } => Route::TooBig(mtu),
             Fib::NoRoute => Route::None,
             Fib::Kernel => Route::Kernel,
         }

@@ -7,9 +7,9 @@ use forebay_common::flow::Direction;
 use forebay_common::reason::{Fate, Reason};
 
 use crate::engine::{Action, Engine, Outcome};
-use crate::frame::{Frame, decode};
-use crate::network::IpVersion;
+use crate::frame::{Frame, IcmpMessage, decode};
 use crate::network::plan::{Link, NORTH, Way};
+use crate::network::{Host, IpVersion};
 use crate::world::{Flows, Pair, World};
 
 /// What must become of a frame. Tables that nothing is said about must not change.
@@ -53,6 +53,43 @@ impl Expect {
             frame: Some(frame),
             ..Self::end(Reason::NeighborAnswered)
         }
+    }
+
+    /// The sender of `frame` gets an ICMP error of this type and code about it.
+    pub fn complaint(
+        reason: Reason,
+        frame: &Frame,
+        speaker: Host,
+        kind: (u8, u8),
+        rest: u32,
+    ) -> Self {
+        let error = IcmpMessage::about(&frame.build(), frame.version, kind, rest);
+        let error = IcmpMessage {
+            tags: frame.tags.clone(),
+            ..error.between(speaker, frame.source)
+        };
+        Self {
+            frame: Some(error.build()),
+            ..Self::end(reason)
+        }
+    }
+
+    /// TTL or hop limit of `frame` is used up, and its sender is told so by `speaker`.
+    pub fn time_exceeded(frame: &Frame, speaker: Host) -> Self {
+        let kind = match frame.version {
+            IpVersion::V4 => (11, 0),
+            IpVersion::V6 => (3, 0),
+        };
+        Self::complaint(Reason::TimeExceededSent, frame, speaker, kind, 0)
+    }
+
+    /// The frame is longer than `mtu`, and its sender is told so by `speaker`.
+    pub fn too_big(frame: &Frame, speaker: Host, mtu: u32) -> Self {
+        let kind = match frame.version {
+            IpVersion::V4 => (3, 4),
+            IpVersion::V6 => (2, 0),
+        };
+        Self::complaint(Reason::TooBigSent, frame, speaker, kind, mtu)
     }
 
     /// The packet leaves by a NIC; `translated` is what it has become, except for MAC addresses and

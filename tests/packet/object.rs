@@ -5,20 +5,23 @@ use std::mem::size_of;
 
 use aya_obj::{Map, Object};
 use forebay_common::abi::{
-    Backend, Interface, MAX_ADDRESSES, MAX_BACKENDS, MAX_INTERFACES, MAX_RINGS, MAX_RULES,
-    MAX_VIRTUAL_NETWORKS, Owner, RING_SIZE, RetireBatch, Rule, RuleCounters, RuleKey, Settings,
-    names,
+    Backend, FragmentKey, Fragments, Interface, MAX_ADDRESSES, MAX_BACKENDS, MAX_FRAGMENTED,
+    MAX_INTERFACES, MAX_RINGS, MAX_RULES, MAX_VIRTUAL_NETWORKS, Owner, RING_SIZE, RetireBatch,
+    Rule, RuleCounters, RuleKey, Settings, VlanKey, names,
 };
 use forebay_common::balance::filter;
 use forebay_common::family::{V4, V6};
 use forebay_common::flow::{Flow, FlowKey};
 use forebay_common::reason::REASON_SLOTS;
+use forebay_common::tables::PerCpu;
 use forebay_tests::engine::object_path;
 
 /// Map types, by their numbers in the kernel's interface.
 const HASH: u32 = 1;
 const ARRAY: u32 = 2;
+const PROGRAM_ARRAY: u32 = 3;
 const PER_CPU_ARRAY: u32 = 6;
+const LRU_HASH: u32 = 9;
 const LPM_TRIE: u32 = 11;
 const ARRAY_OF_MAPS: u32 = 12;
 const DEV_MAP: u32 = 14;
@@ -122,6 +125,35 @@ fn shapes() -> Vec<Shape> {
             MAX_INTERFACES,
         ),
         (names::INTERFACE_SLOTS, HASH, word, word, MAX_INTERFACES),
+        (
+            names::VLANS,
+            HASH,
+            size_of::<VlanKey>(),
+            word,
+            MAX_INTERFACES,
+        ),
+        (
+            names::STAGES,
+            PROGRAM_ARRAY,
+            word,
+            word,
+            names::STAGE_PROGRAMS.len() as u32,
+        ),
+        (
+            names::FRAGMENTS4,
+            LRU_HASH,
+            size_of::<FragmentKey<V4>>(),
+            size_of::<Fragments>(),
+            MAX_FRAGMENTED,
+        ),
+        (
+            names::FRAGMENTS6,
+            LRU_HASH,
+            size_of::<FragmentKey<V6>>(),
+            size_of::<Fragments>(),
+            MAX_FRAGMENTED,
+        ),
+        (names::PER_CPU, PER_CPU_ARRAY, word, size_of::<PerCpu>(), 1),
         (names::TX_PORTS, DEV_MAP, word, 8, MAX_INTERFACES),
         (
             names::REASONS,

@@ -62,12 +62,9 @@ fn one_syn_on_two_cpus_opens_one_flow() {
                 .map(|pair| pair.request().flagged(SYN)),
         );
         let actions = live.race(&[syns.clone(), syns]);
-        assert!(
-            actions
-                .iter()
-                .flatten()
-                .all(|action| *action == Action::Redirect)
-        );
+        let strange = |action: &&Action| **action != Action::Redirect;
+        let strange: Vec<&Action> = actions.iter().flatten().filter(strange).collect();
+        assert!(strange.is_empty(), "{strange:?}, {:?}", live.counted());
         let flows = live.flows();
         assert_eq!(entries(&flows), 2 * usize::from(CONNECTIONS));
         assert_all_paired(&flows);

@@ -69,6 +69,13 @@ pub struct Hop {
     pub mac: Mac,
     /// Slot of the interface it is reached by; 0: unknown.
     pub slot: u16,
+    /// Whether the route there has a smaller MTU than the interface.
+    pub is_narrow: bool,
+}
+
+impl Hop {
+    /// In [`Flow::hop_slot`]: the route has a smaller MTU than the interface.
+    pub const NARROW: u16 = 0x8000;
 }
 
 /// What one direction of a flow becomes. Each flow has two, one under each key; every packet writes
@@ -96,7 +103,7 @@ pub struct Flow<A> {
     pub hop_head: u32,
     /// Last two octets of the next hop's MAC address.
     pub hop_tail: u16,
-    /// Slot of the interface the next hop is reached by; 0: unknown.
+    /// Slot of the interface the next hop is reached by, and whether the route there is narrow; 0: unknown.
     pub hop_slot: u16,
     /// When the next hop was looked up, low word of jiffies.
     pub hop_stamp: u32,
@@ -191,6 +198,29 @@ impl<A: Family> FlowRef<'_, A> {
         }
     }
 
+    /// Takes hold of an entry that is in no table yet.
+    ///
+    /// Writing through it, field by field, is what keeps the compiler from calling a function that zeroes
+    /// byte by byte.
+    #[inline(always)]
+    pub fn over(flow: &mut Flow<A>) -> Self {
+        Self {
+            entry: NonNull::from(flow),
+            table: PhantomData,
+        }
+    }
+
+    /// Sets timeout and rule of an entry that is in no table yet.
+    #[inline(always)]
+    pub fn set_fixed(self, idle_timeout: u32, rule: u32) {
+        let entry = self.entry.as_ptr();
+        // SAFETY: `new` and `over` promise a valid entry.
+        unsafe {
+            (&raw mut (*entry).idle_timeout).write_volatile(idle_timeout);
+            (&raw mut (*entry).rule).write_volatile(rule);
+        }
+    }
+
     /// The entry's fixed part: translation, timeout, rule and kind do not change while it is in the table.
     #[inline(always)]
     fn fixed<T: Copy>(self, field: impl FnOnce(&Flow<A>) -> *const T) -> T {
@@ -270,18 +300,29 @@ impl<A: Family> FlowRef<'_, A> {
                 head: self.hop_head(),
                 tail: self.hop_tail(),
             },
-            slot: self.hop_slot(),
+            slot: self.hop_slot() & !Hop::NARROW,
+            is_narrow: self.hop_slot() & Hop::NARROW != 0,
         }
     }
 
     /// Keeps a next hop that was looked up at `stamp`.
     #[inline(always)]
     pub fn set_hop(self, hop: Hop, stamp: u32) {
-        self.set_hop_slot(0);
+        let narrow = if hop.is_narrow { Hop::NARROW } else { 0 };
+        // The slot is written last, so it is read first: another CPU may be doing the same.
+        let slot = self.hop_slot();
+        if slot != 0 && self.hop() == hop {
+            self.set_hop_stamp(stamp);
+            return;
+        }
+        // A reader in between sees none.
+        if slot != 0 {
+            self.set_hop_slot(0);
+        }
         self.set_hop_head(hop.mac.head);
         self.set_hop_tail(hop.mac.tail);
         self.set_hop_stamp(stamp);
-        self.set_hop_slot(hop.slot);
+        self.set_hop_slot(hop.slot | narrow);
     }
 
     word!(last_seen, set_last_seen, last_seen, u64);

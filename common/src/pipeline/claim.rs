@@ -96,20 +96,14 @@ impl Claim<'_> {
     /// Fills in what both directions share.
     #[inline(always)]
     fn entry<A: Family>(&self, scratch: &mut Scratch<A>) {
-        let flow = &mut scratch.flow;
-        flow.idle_timeout = self.rule.idle_timeout;
-        flow.last_seen = self.now;
-        flow.packets = 0;
-        flow.bytes = 0;
-        flow.hop_head = 0;
-        flow.hop_tail = 0;
-        flow.hop_slot = 0;
-        flow.hop_stamp = 0;
-        flow.last_ack = 0;
-        flow.rule = self.rule.id;
-        flow.seen_to_instance = self.events.0;
-        flow.seen_from_instance = 0;
-        flow.marks = 0;
+        let flow = FlowRef::over(&mut scratch.flow);
+        flow.set_fixed(self.rule.idle_timeout, self.rule.id);
+        self.reopen(flow);
+        flow.set_hop_head(0);
+        flow.set_hop_tail(0);
+        flow.set_hop_slot(0);
+        flow.set_hop_stamp(0);
+        flow.set_marks(0);
     }
 
     /// Who holds the reply key? Makes room if nobody really does, and begins an ended flow with the

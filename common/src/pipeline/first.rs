@@ -28,6 +28,10 @@ pub(super) fn first_packet<A: Family, T: Tables<A>>(
 ) -> Result<(), Reason> {
     match tables.owner(key.destination) {
         Some(owner) if owner.roles & Owner::FRONTEND != 0 => {
+            let flags = (flags_hops >> 8) as u8;
+            if owner.roles & Owner::SHARED != 0 && !is_for_a_rule(tables, key, owner.id, flags) {
+                return Err(Reason::SharedToHost);
+            }
             if flags_hops & 0xff <= 1 {
                 return Err(Reason::HopsExceeded);
             }
@@ -36,10 +40,24 @@ pub(super) fn first_packet<A: Family, T: Tables<A>>(
             {
                 return Err(Reason::BadSource);
             }
-            open(tables, key, owner.id, (flags_hops >> 8) as u8)
+            open(tables, key, owner.id, flags)
         }
         _ => Err(not_for_a_frontend(tables, key, ingress)),
     }
+}
+
+/// Whether a packet to an address that is the host's own too is for a rule: a TCP packet in the middle of
+/// a connection may as well be of one that the host has.
+#[inline(always)]
+fn is_for_a_rule<A: Family, T: Tables<A>>(
+    tables: &T,
+    key: &FlowKey<A>,
+    frontend: u32,
+    flags: u8,
+) -> bool {
+    let opens = flags & (tcp_flags::SYN | tcp_flags::ACK | tcp_flags::RST) == tcp_flags::SYN;
+    let rule_key = RuleKey::new(frontend, key.protocol as u8, key.destination_port());
+    (key.protocol != u32::from(TCP) || opens) && tables.rule(&rule_key).is_some()
 }
 
 /// Whether a packet with a source that this node knows may come in here: a frontend sends nothing, and
@@ -47,7 +65,11 @@ pub(super) fn first_packet<A: Family, T: Tables<A>>(
 ///
 /// `#[inline(never)]`: its route lookup needs stack that opening a flow has no room for.
 #[inline(never)]
-fn may_come_from<A: Family, T: Tables<A>>(tables: &T, key: &FlowKey<A>, ingress: u32) -> bool {
+pub(super) fn may_come_from<A: Family, T: Tables<A>>(
+    tables: &T,
+    key: &FlowKey<A>,
+    ingress: u32,
+) -> bool {
     let roles = tables.owner(key.source).map_or(0, |owner| owner.roles);
     if roles & Owner::FRONTEND != 0 {
         return false;
@@ -60,7 +82,7 @@ fn may_come_from<A: Family, T: Tables<A>>(tables: &T, key: &FlowKey<A>, ingress:
             .interface(u32::from(hop.slot))
             .is_some_and(|way| way.ifindex == ingress),
         // Its neighbour entry is not there yet, or its way is not ours to know.
-        Route::Kernel | Route::TooBig => true,
+        Route::NoNeighbor(_) | Route::Kernel | Route::TooBig(_) => true,
         Route::Local | Route::None => false,
     }
 }
@@ -79,6 +101,7 @@ pub(super) fn without_flow<A: Family, T: Tables<A>>(
         return Reason::NotOurs;
     }
     match tables.owner(key.destination) {
+        Some(owner) if owner.roles & Owner::SHARED != 0 => Reason::SharedToHost,
         Some(owner) if owner.roles & Owner::FRONTEND != 0 => reason,
         _ => not_for_a_frontend(tables, key, ingress),
     }
@@ -164,13 +187,13 @@ fn open<A: Family, T: Tables<A>>(
 
 /// `#[inline(never)]`: its state fills every register.
 #[inline(never)]
-fn hash<A: Family>(settings: &Settings, key: &FlowKey<A>, distribution: u8) -> u64 {
+pub(super) fn hash<A: Family>(settings: &Settings, key: &FlowKey<A>, distribution: u8) -> u64 {
     flow_hash(settings.hash_key, key, distribution)
 }
 
 /// Address of the member in a ring slot.
 #[inline(always)]
-fn member<A: Family, T: Tables<A>>(
+pub(super) fn member<A: Family, T: Tables<A>>(
     tables: &T,
     ring: u32,
     hash: u64,

@@ -1,15 +1,20 @@
 //! A packet of a known flow: next hop, rewrite, state, counters.
 
-use super::{Exit, Terms, Verdict};
-use crate::abi::Settings;
-use crate::family::Family;
-use crate::flow::{Direction, FlowKey, FlowKind, FlowRef, Seen};
+use super::vlan;
+use super::{Goes, Step, Terms};
+use crate::abi::{Interface, Settings};
+use crate::family::{Family, V6};
+use crate::flow::{Direction, FlowKey, FlowKind, FlowRef, Hop, Seen};
 use crate::reason::Reason;
-use crate::tables::{Route, Tables};
+use crate::tables::{Route, Shared, Tables};
 use crate::wire::{Ethernet, Frame, IpHeader, LinkLayer, Packet, Transport, tcp_flags};
 
 /// How far beyond what its receiver has acknowledged a RST may lie and still be believed, bytes.
 const RESET_WINDOW: u32 = 1 << 22;
+
+/// Packets up to this length pass every link that IP runs on (RFC 791 section 3.2, RFC 8200 section 5
+/// for IPv6, whose links take more), so they need not ask for the MTU of a narrow route.
+const PASSES_EVERYWHERE: u32 = 576;
 
 /// How a hop lookup ended, as a word that fits a register.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,6 +23,7 @@ enum Resolved {
     Hop,
     Kernel,
     TooBig,
+    NeighborUnknown,
     None,
 }
 
@@ -31,70 +37,119 @@ pub(super) fn forward<A: Family, F: Frame, T: Tables<A>>(
     key: &FlowKey<A>,
     flow: FlowRef<'_, A>,
     terms: Terms<'_>,
-) -> Result<Verdict, Reason> {
-    let Terms { settings, now } = terms;
-    let ingress = frame.ingress_ifindex();
+) -> Result<Step, Reason> {
+    let now = terms.now;
     if packet.ip.hops() <= 1 {
         return Err(Reason::HopsExceeded);
     }
-    if hop_is_stale(flow, settings, now) {
-        match resolve(
-            tables,
-            flow,
-            key.protocol << 16 | packet.length,
-            ingress,
-            now,
-        ) {
+    let out = way_out(frame, tables, link, packet, key.protocol, flow, terms)?;
+    let ethernet = frame.at::<Ethernet>(0).ok_or(Reason::Runt)?;
+    account(tables, packet, key.protocol, flow, now);
+    let changed = change_addresses(packet, key, flow);
+    let Some((hop, out)) = out else {
+        packet.ip.repair(changed);
+        return Ok(Step::pass(Reason::ForwardedByKernel));
+    };
+    packet.ip.spend_hop(changed);
+    ethernet.destination.set(hop.mac);
+    ethernet.source.set(out.mac());
+    let slot = u32::from(hop.slot);
+    Ok(depart(frame, link, out, slot, Reason::Forwarded))
+}
+
+/// The last step of a frame that is complete but for its tags.
+#[inline(always)]
+pub(super) fn depart<F: Frame>(
+    frame: &F,
+    link: LinkLayer,
+    out: &Interface,
+    slot: u32,
+    reason: Reason,
+) -> Step {
+    let goes = if vlan::concerns(link, out) {
+        Goes::Tagged
+    } else if out.nic == frame.ingress_ifindex() {
+        Goes::Back
+    } else {
+        Goes::Across
+    };
+    Step::to(goes, reason, slot)
+}
+
+/// Next hop and interface by which a packet leaves; `None` when the kernel must see to it.
+#[inline(always)]
+fn way_out<'t, A: Family, F: Frame, T: Tables<A>>(
+    frame: &F,
+    tables: &'t T,
+    link: LinkLayer,
+    packet: &Packet<'_, A>,
+    protocol: u32,
+    flow: FlowRef<'_, A>,
+    terms: Terms<'_>,
+) -> Result<Option<(Hop, &'t Interface)>, Reason> {
+    let Terms { settings, now } = terms;
+    let mut hop = flow.hop();
+    let asks = hop.is_narrow && packet.length > PASSES_EVERYWHERE;
+    if asks || hop.slot == 0 || hop_is_stale(flow, settings, now) {
+        let ingress = vlan::ingress_device(frame, tables, link);
+        match resolve(tables, flow, protocol << 16 | packet.length, ingress, now) {
             Resolved::Hop => {}
-            Resolved::Kernel => {
-                account(tables, packet, key.protocol, flow, now);
-                let changed = change_addresses(packet, key, flow);
-                packet.ip.repair(changed);
-                return Ok(Verdict {
-                    reason: Reason::ForwardedByKernel,
-                    exit: Exit::Pass,
-                });
-            }
-            Resolved::TooBig => return Err(Reason::TooBig),
+            Resolved::Kernel => return Ok(None),
+            Resolved::TooBig => return too_big::<_, A>(packet.ip),
+            Resolved::NeighborUnknown => return Err(Reason::NeighborUnknown),
             Resolved::None => return Err(Reason::NoRoute),
         }
+        hop = flow.hop();
+        if hop.slot == 0 {
+            // Another CPU is writing a new one.
+            return Ok(None);
+        }
     }
-    let hop = flow.hop();
     let out = tables
         .interface(u32::from(hop.slot))
         .ok_or(Reason::NoRoute)?;
     if packet.length > out.mtu {
-        return Err(Reason::TooBig);
+        note_mtu(tables, out.mtu);
+        return too_big::<_, A>(packet.ip);
     }
-    let turns = out.ifindex == ingress;
-    if link.is_tagged() && !turns {
-        return Err(Reason::VlanCrossing);
+    if takes_no_redirect(out, frame.ingress_ifindex()) {
+        return Ok(None);
     }
-    let ethernet = frame.at::<Ethernet>(0).ok_or(Reason::Runt)?;
-    account(tables, packet, key.protocol, flow, now);
-    let changed = change_addresses(packet, key, flow);
-    packet.ip.spend_hop(changed);
-    ethernet.destination.set(hop.mac);
-    ethernet.source.set(out.mac());
-    let exit = if turns {
-        Exit::Transmit
-    } else {
-        Exit::Redirect(u32::from(hop.slot))
-    };
-    Ok(Verdict {
-        reason: Reason::Forwarded,
-        exit,
-    })
+    vlan::may_leave(frame, tables, link, out)?;
+    Ok(Some((hop, out)))
 }
 
-/// Whether the next hop must be looked up again: never looked up, too long ago, or before routes or
+/// Whether a frame that came in on `ingress` cannot leave by this interface but through the kernel.
+#[inline(always)]
+pub(super) fn takes_no_redirect(out: &Interface, ingress: u32) -> bool {
+    out.flags & Interface::NO_REDIRECT != 0 && out.nic != ingress
+}
+
+/// What becomes of a packet that is too long: the kernel cuts it if its sender allows that, else the
+/// sender is told.
+#[inline(always)]
+fn too_big<T, A: Family>(ip: &A::Header) -> Result<Option<T>, Reason> {
+    if ip.may_be_fragmented() {
+        Ok(None)
+    } else {
+        Err(Reason::TooBig)
+    }
+}
+
+/// Keeps the MTU that a sender is to be told.
+#[inline(always)]
+pub(super) fn note_mtu<T: Shared>(tables: &T, mtu: u32) {
+    let _ = tables.per_cpu(|cpu| cpu.mtu = mtu);
+}
+
+/// Whether the next hop must be looked up again: it was too long ago, or before routes or
 /// neighbours last changed. The low word of jiffies wraps (first five minutes after boot), so times are
 /// compared by their distance from now.
 #[inline(always)]
 fn hop_is_stale<A: Family>(flow: FlowRef<'_, A>, settings: &Settings, now: u64) -> bool {
     let age = (now as u32).wrapping_sub(flow.hop_stamp());
     let since_change = (now as u32).wrapping_sub(settings.hops_valid_from);
-    flow.hop_slot() == 0 || age > settings.hop_lifetime || since_change < age
+    age > settings.hop_lifetime || since_change < age
 }
 
 /// Asks the host's routing for the next hop of a flow and keeps it.
@@ -119,8 +174,15 @@ fn resolve<A: Family, T: Tables<A>>(
             flow.set_hop(hop, now as u32);
             Resolved::Hop
         }
-        Route::Kernel => Resolved::Kernel,
-        Route::TooBig => Resolved::TooBig,
+        // The kernel would tell the sender to go to the neighbour by itself.
+        Route::NoNeighbor(device) if A::AF == V6::AF && device == ingress => {
+            Resolved::NeighborUnknown
+        }
+        Route::NoNeighbor(_) | Route::Kernel => Resolved::Kernel,
+        Route::TooBig(mtu) => {
+            note_mtu(tables, mtu);
+            Resolved::TooBig
+        }
         // To the host itself: no member and no client is there.
         Route::Local | Route::None => Resolved::None,
     }
@@ -163,7 +225,7 @@ fn account<A: Family, T: Tables<A>>(
     if events.0 & !seen != 0 {
         let sequence = match packet.transport {
             Transport::Tcp(tcp) => u32::from_be(tcp.sequence.get()),
-            Transport::Udp(_) => 0,
+            Transport::Udp(_) | Transport::Later => 0,
         };
         record(
             tables,

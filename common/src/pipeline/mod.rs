@@ -1,23 +1,42 @@
 //! The packet path, top to bottom.
 //!
 //! ```text
-//! frame → link layer → ARP / NDP? → IP → 5-tuple → known flow? ──hit──────────────▶ forward
-//!                                                     └─miss─▶ ours? → choose → claim ┘
+//! frame → link layer → ARP? → IP → 5-tuple → known flow? ──hit──────────────▶ forward
+//!                               │                └─miss─▶ ours? → choose → claim ┘
+//!                               ├─ fragment, extension headers ─▶ stage "unusual" ─▶ the same
+//!                               ├─ ICMP, NDP ───────────────────▶ stage "icmp"
+//!                               ├─ expired, too big ────────────▶ stage "complain"
+//!                               └─ VLAN tags ─── forward ───────▶ stage "tag"
 //! ```
 //!
 //! [`process`] is the only entry. Everything on the hit path is inlined into it; what only first
 //! packets need hangs off it in functions of their own, which leave nothing behind but a flow entry:
 //! the packet then takes the same road as every later one.
+//!
+//! What few packets need is in stages. In the kernel each is a program of its own, which the first one
+//! ends in; so it has the whole stack, and the known-flow path does not pay for it. A stage begins
+//! with the frame as it came in; only the stage "tag" takes one that is translated already.
 
 mod claim;
+mod complain;
+mod echo;
 mod first;
 mod forward;
+mod icmp;
 mod life;
+mod limit;
 mod neighbor;
+mod quoted;
 mod retire;
+mod unusual;
+mod vlan;
 
+pub use complain::complain;
+pub use icmp::icmp;
 pub use life::is_over_for;
 pub use retire::{mark_retiring, remove_retiring};
+pub use unusual::unusual;
+pub use vlan::tag;
 
 use crate::abi::Settings;
 use crate::balance::filter;
@@ -25,7 +44,7 @@ use crate::family::{Family, V4, V6};
 use crate::flow::{FlowKey, FlowRef};
 use crate::reason::{Fate, Reason};
 use crate::tables::{Shared, Tables};
-use crate::wire::{Frame, IpHeader, LinkLayer, Neighbor, Network, link_layer, network, tcp_flags};
+use crate::wire::{Frame, IpHeader, LinkLayer, Network, Packet, link_layer, network, tcp_flags};
 
 /// Where a frame goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,13 +59,6 @@ pub enum Exit {
     Redirect(u32),
 }
 
-/// What every step of a packet goes by.
-#[derive(Clone, Copy)]
-struct Terms<'s> {
-    settings: &'s Settings,
-    now: u64,
-}
-
 /// Where a frame goes and why.
 #[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,29 +69,155 @@ pub struct Verdict {
     pub exit: Exit,
 }
 
-/// Decides about one frame and changes it accordingly. Every frame is counted under one reason.
-#[inline(always)]
-pub fn process<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &F, tables: &T) -> Verdict {
-    let verdict = match dispatch(frame, tables) {
-        Ok(verdict) => verdict,
-        Err(reason) => {
-            let exit = if matches!(reason.fate(), Fate::Drop) {
-                Exit::Drop
-            } else {
-                Exit::Pass
-            };
-            Verdict { reason, exit }
+/// Parts of the path that few packets need; the number is the index in the table of programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Stage {
+    /// [`unusual`]
+    Unusual = 0,
+    /// [`icmp`]
+    Icmp = 1,
+    /// [`complain`]
+    Complain = 2,
+    /// [`tag`]
+    Tag = 3,
+}
+
+/// How the handling of a frame ended, or where it goes on.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is decided, and counted.
+    Verdict(Verdict),
+    /// It goes on there.
+    Stage(Stage),
+}
+
+/// What a part of the path hands back.
+///
+/// VERIFIER: eight bytes, and `Result<Step, Reason>` eight as well, none of which is ever undefined: the
+/// compiler would move undefined ones around, which the verifier refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Step {
+    reason: Reason,
+    slot: u16,
+    goes: Goes,
+}
+
+const _: () = assert!(size_of::<Result<Step, Reason>>() == 8);
+
+/// Where a packet goes from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
+enum Goes {
+    Drop,
+    Pass,
+    /// Out of the interface it came in on.
+    Back,
+    /// Out of the interface in the slot.
+    Across,
+    /// Out of the interface in the slot, once it has its tags.
+    Tagged,
+    /// To a stage.
+    Unusual,
+    Icmp,
+    Complain,
+}
+
+impl Step {
+    #[inline(always)]
+    fn to(goes: Goes, reason: Reason, slot: u32) -> Self {
+        Self {
+            reason,
+            slot: slot as u16,
+            goes,
         }
+    }
+
+    #[inline(always)]
+    fn transmit(reason: Reason) -> Self {
+        Self::to(Goes::Back, reason, 0)
+    }
+
+    #[inline(always)]
+    fn pass(reason: Reason) -> Self {
+        Self::to(Goes::Pass, reason, 0)
+    }
+
+    #[inline(always)]
+    fn stage(goes: Goes) -> Self {
+        Self::to(goes, Reason::NotLoaded, 0)
+    }
+}
+
+/// What every step of a packet goes by.
+#[derive(Clone, Copy)]
+struct Terms<'s> {
+    settings: &'s Settings,
+    now: u64,
+}
+
+/// Decides about one frame and changes it accordingly.
+#[inline(always)]
+pub fn process<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &mut F, tables: &T) -> Outcome {
+    let step = dispatch(frame, tables);
+    conclude(tables, step)
+}
+
+/// Takes a frame through all stages. Every frame is counted under one reason.
+#[cfg(feature = "user")]
+pub fn run<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &mut F, tables: &T) -> Verdict {
+    let mut outcome = process(frame, tables);
+    loop {
+        outcome = match outcome {
+            Outcome::Verdict(verdict) => return verdict,
+            Outcome::Stage(Stage::Unusual) => unusual(frame, tables),
+            Outcome::Stage(Stage::Icmp) => icmp(frame, tables),
+            Outcome::Stage(Stage::Complain) => complain(frame, tables),
+            Outcome::Stage(Stage::Tag) => tag(frame, tables),
+        };
+    }
+}
+
+/// Brings a step to its end: the choice to complain, and the one count.
+#[inline(always)]
+fn conclude<T: Shared>(tables: &T, step: Result<Step, Reason>) -> Outcome {
+    let step = match step {
+        Ok(step) if step.goes == Goes::Tagged => vlan::note(tables, step),
+        Ok(step) => step,
+        Err(reason) => end_of(tables, reason),
     };
-    tables.count(verdict.reason);
-    verdict
+    let exit = match step.goes {
+        Goes::Drop => Exit::Drop,
+        Goes::Pass => Exit::Pass,
+        Goes::Back => Exit::Transmit,
+        Goes::Across => Exit::Redirect(u32::from(step.slot)),
+        Goes::Unusual => return Outcome::Stage(Stage::Unusual),
+        Goes::Icmp => return Outcome::Stage(Stage::Icmp),
+        Goes::Complain => return Outcome::Stage(Stage::Complain),
+        Goes::Tagged => return Outcome::Stage(Stage::Tag),
+    };
+    let reason = step.reason;
+    tables.count(reason);
+    Outcome::Verdict(Verdict { reason, exit })
+}
+
+/// How a packet ends that does not go on: its sender is told, or it is dropped, or it is none of ours.
+#[inline(always)]
+fn end_of<T: Shared>(tables: &T, reason: Reason) -> Step {
+    if complain::is_told(reason) && complain::note(tables, reason) {
+        return Step::stage(Goes::Complain);
+    }
+    let goes = if matches!(reason.fate(), Fate::Drop) {
+        Goes::Drop
+    } else {
+        Goes::Pass
+    };
+    Step::to(goes, reason, 0)
 }
 
 #[inline(always)]
-fn dispatch<F: Frame, T: Tables<V4> + Tables<V6>>(
-    frame: &F,
-    tables: &T,
-) -> Result<Verdict, Reason> {
+fn dispatch<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &F, tables: &T) -> Result<Step, Reason> {
     let link = link_layer(frame)?;
     let settings = tables.settings().ok_or(Reason::NotConfigured)?;
     match link.ethertype {
@@ -91,33 +229,20 @@ fn dispatch<F: Frame, T: Tables<V4> + Tables<V6>>(
 }
 
 #[inline(always)]
-fn ip<A: Network, F: Frame, T: Tables<A> + Tables<V6>>(
+fn ip<A: Network, F: Frame, T: Tables<A>>(
     frame: &F,
     tables: &T,
     link: LinkLayer,
     settings: &Settings,
-) -> Result<Verdict, Reason> {
+) -> Result<Step, Reason> {
     let ip = frame.at::<A::Header>(link.offset).ok_or(Reason::Runt)?;
-    if A::AF == V6::AF
-        && ip.payload_protocol() == V6::ICMP
-        && let Some(message) = frame.at::<Neighbor>(link.offset + size_of::<A::Header>())
-        && neighbor::is_solicitation(message)
-    {
-        match neighbor::solicitation(frame, tables, link) {
-            // About nobody we answer for: a packet like any other, which must not get past the fence.
-            Err(Reason::NeighborNotOurs) => {}
-            answered => return answered,
-        }
-    }
-    let protocol = u32::from(ip.payload_protocol());
-    let mut key = FlowKey {
-        source: ip.source(),
-        destination: ip.destination(),
-        ports: 0,
-        protocol,
-    };
+    let mut key = key_of::<A>(ip, ip.payload_protocol());
     let packet = match network::<A, F>(frame, ip, link.offset, &mut key) {
-        Ok(packet) => packet,
+        Ok(Some(packet)) => packet,
+        Ok(None) => return Ok(Step::stage(Goes::Unusual)),
+        Err(Reason::Protocol) if ip.payload_protocol() == A::ICMP => {
+            return Ok(Step::stage(Goes::Icmp));
+        }
         Err(reason) => {
             return Err(first::without_flow(
                 tables,
@@ -128,27 +253,42 @@ fn ip<A: Network, F: Frame, T: Tables<A> + Tables<V6>>(
         }
     };
     let now = tables.now();
+    let terms = Terms { settings, now };
+    let flow = find_or_open(frame, tables, &packet, &key, terms)?;
+    forward::forward(frame, tables, link, &packet, &key, flow, terms)
+}
+
+/// The key of a packet with this header, ports still missing.
+#[inline(always)]
+fn key_of<A: Family>(ip: &A::Header, protocol: u8) -> FlowKey<A> {
+    FlowKey {
+        source: ip.source(),
+        destination: ip.destination(),
+        ports: 0,
+        protocol: u32::from(protocol),
+    }
+}
+
+/// The flow of a packet, which is opened if the packet may open one.
+#[inline(always)]
+fn find_or_open<'t, A: Family, F: Frame, T: Tables<A>>(
+    frame: &F,
+    tables: &'t T,
+    packet: &Packet<'_, A>,
+    key: &FlowKey<A>,
+    terms: Terms<'_>,
+) -> Result<FlowRef<'t, A>, Reason> {
+    let Terms { settings, now } = terms;
     let flags = packet.transport.tcp_flags();
-    let flow = match known(tables, &key, flags, settings, now) {
-        Some(flow) => flow,
-        None => {
-            if !may_be_ours(tables, key.source) && !may_be_ours(tables, key.destination) {
-                return Err(Reason::NotOurs);
-            }
-            let flags_hops = u32::from(flags) << 8 | u32::from(packet.ip.hops());
-            first::first_packet(tables, &key, frame.ingress_ifindex(), flags_hops)?;
-            tables.flow(&key).ok_or(Reason::FlowEnding)?
-        }
-    };
-    forward::forward(
-        frame,
-        tables,
-        link,
-        &packet,
-        &key,
-        flow,
-        Terms { settings, now },
-    )
+    if let Some(flow) = known(tables, key, flags, settings, now) {
+        return Ok(flow);
+    }
+    if !may_be_ours(tables, key.source) && !may_be_ours(tables, key.destination) {
+        return Err(Reason::NotOurs);
+    }
+    let flags_hops = u32::from(flags) << 8 | u32::from(packet.ip.hops());
+    first::first_packet(tables, key, frame.ingress_ifindex(), flags_hops)?;
+    tables.flow(key).ok_or(Reason::FlowEnding)
 }
 
 /// The live flow of a packet. A SYN that meets a flow which has ended opens a new connection, so to

@@ -10,6 +10,13 @@ pub const TCP: u8 = IpProto::Tcp as u8;
 /// Protocol number of UDP.
 pub const UDP: u8 = IpProto::Udp as u8;
 
+/// TTL or hop limit of packets that the node itself makes (RFC 1700).
+pub const INITIAL_HOPS: u8 = 64;
+/// Type of service of ICMP errors (RFC 1812 section 4.3.2.5).
+const INTERNETWORK_CONTROL: u8 = 0xc0;
+/// "Don't fragment" in the IPv4 fragment field, host byte order.
+pub const DONT_FRAGMENT: u16 = 0x4000;
+
 /// Marks types that may be laid over frame bytes.
 ///
 /// # Safety
@@ -149,6 +156,84 @@ header!(
 );
 
 header!(
+    /// ICMP (RFC 792) and ICMPv6 (RFC 4443) up to their first word of content.
+    Icmp, 8 {
+        /// Type and code.
+        kind: Field16,
+        /// Checksum; for IPv6 over a pseudo-header too.
+        checksum: Field16,
+        /// Identifier and sequence number of an echo, MTU of a message about size.
+        rest: Field32,
+    }
+);
+
+header!(
+    /// The ports that TCP and UDP headers begin with.
+    Ports, 4 {
+        /// Source and destination port.
+        ports: Field32,
+    }
+);
+
+header!(
+    /// Two bytes, as a checksum has.
+    Short, 2 {
+        /// The field.
+        value: Field16,
+    }
+);
+
+header!(
+    /// Four bytes, as sums are made of.
+    Word, 4 {
+        /// The field.
+        value: Field32,
+    }
+);
+
+header!(
+    /// What IPv6 extension headers begin with (RFC 8200 section 4).
+    Extension, 4 {
+        /// Type of the header behind it.
+        next_header: Field8,
+        /// Its length; the unit depends on its type.
+        length: Field8,
+        /// Type of a routing header.
+        kind: Field8,
+        /// Segments left of a routing header.
+        segments_left: Field8,
+    }
+);
+
+header!(
+    /// IPv6 fragment header (RFC 8200 section 4.5).
+    FragmentHeader, 8 {
+        /// Type of the first header of the fragmented part.
+        next_header: Field8,
+        /// Reserved.
+        reserved: Field8,
+        /// Offset in its upper 13 bits, and the flag "more" in its lowest.
+        offset: Field16,
+        /// Identification.
+        identification: Field32,
+    }
+);
+
+header!(
+    /// ICMPv6 neighbour solicitation without options (RFC 4861 section 4.3).
+    Solicitation, 24 {
+        /// Type and code.
+        kind: Field16,
+        /// Checksum.
+        checksum: Field16,
+        /// Reserved.
+        reserved: Field32,
+        /// Address asked for.
+        target: Field128,
+    }
+);
+
+header!(
     /// ICMPv6 neighbour solicitation or advertisement with one link-layer address option (RFC 4861).
     Neighbor, 32 {
         /// Type and code.
@@ -193,6 +278,14 @@ pub trait IpHeader<A: Family>: Header {
     fn spend_hop(&self, changed: u64);
     /// Adds `changed` to the header checksum if there is one.
     fn repair(&self, changed: u64);
+    /// Makes TTL or hop limit what a packet begins with.
+    fn renew_hops(&self);
+    /// The header checksum, raw; 0 if there is none.
+    fn checksum(&self) -> u16;
+    /// Makes this the header of a packet of the node's own.
+    fn begin(&self, source: A, destination: A, protocol: u8, payload: u16);
+    /// Whether a router may cut the packet into fragments.
+    fn may_be_fragmented(&self) -> bool;
     /// Length of header and payload in bytes, as the header says.
     fn length(&self) -> u32;
     /// Protocol of the payload; for IPv6 the type of the next header.
@@ -238,6 +331,45 @@ impl IpHeader<V4> for Ipv4Header {
     }
 
     #[inline(always)]
+    fn renew_hops(&self) {
+        let word = |hops: u8| u64::from(u16::from_ne_bytes([hops, 0]));
+        let changed = (word(self.ttl.get()) ^ 0xffff) + word(INITIAL_HOPS);
+        self.ttl.set(INITIAL_HOPS);
+        self.repair(changed);
+    }
+
+    #[inline(always)]
+    fn checksum(&self) -> u16 {
+        self.checksum.get()
+    }
+
+    #[inline(always)]
+    fn begin(&self, source: V4, destination: V4, protocol: u8, payload: u16) {
+        self.version_ihl.set(0x45);
+        self.tos.set(INTERNETWORK_CONTROL);
+        let length = payload.wrapping_add(size_of::<Self>() as u16).to_be();
+        self.total_length.set(length);
+        self.identification.set(0);
+        self.fragment.set(DONT_FRAGMENT.to_be());
+        self.ttl.set(INITIAL_HOPS);
+        self.protocol.set(protocol);
+        self.set_addresses(source, destination);
+        let word = |a, b| u64::from(u16::from_ne_bytes([a, b]));
+        let sum = word(0x45, INTERNETWORK_CONTROL)
+            + u64::from(length)
+            + u64::from(DONT_FRAGMENT.to_be())
+            + word(INITIAL_HOPS, protocol)
+            + source.sum()
+            + destination.sum();
+        self.checksum.set(!super::checksum::fold(sum));
+    }
+
+    #[inline(always)]
+    fn may_be_fragmented(&self) -> bool {
+        self.fragment.get() & DONT_FRAGMENT.to_be() == 0
+    }
+
+    #[inline(always)]
     fn length(&self) -> u32 {
         u32::from(self.total_length.host())
     }
@@ -277,6 +409,30 @@ impl IpHeader<V6> for Ipv6Header {
 
     #[inline(always)]
     fn repair(&self, _changed: u64) {}
+
+    #[inline(always)]
+    fn renew_hops(&self) {
+        self.hop_limit.set(INITIAL_HOPS);
+    }
+
+    #[inline(always)]
+    fn checksum(&self) -> u16 {
+        0
+    }
+
+    #[inline(always)]
+    fn begin(&self, source: V6, destination: V6, protocol: u8, payload: u16) {
+        self.version.set(0x6000_0000_u32.to_be());
+        self.payload_length.set(payload.to_be());
+        self.next_header.set(protocol);
+        self.hop_limit.set(INITIAL_HOPS);
+        self.set_addresses(source, destination);
+    }
+
+    #[inline(always)]
+    fn may_be_fragmented(&self) -> bool {
+        false
+    }
 
     #[inline(always)]
     fn length(&self) -> u32 {

@@ -2,16 +2,23 @@
 
 mod field;
 mod headers;
+#[cfg(feature = "user")]
+mod host;
 mod parse;
+mod upper;
 
 pub mod checksum;
 
 pub use field::{Field8, Field16, Field32, Field64, Field128, FieldMac, Mac};
 pub use headers::{
-    Arp, Ethernet, Header, IpHeader, Ipv4Header, Ipv6Header, Neighbor, TCP, Tcp, UDP, Udp, VlanTag,
-    tcp_flags,
+    Arp, DONT_FRAGMENT, Ethernet, Extension, FragmentHeader, Header, INITIAL_HOPS, Icmp, IpHeader,
+    Ipv4Header, Ipv6Header, Neighbor, Ports, Short, Solicitation, TCP, Tcp, UDP, Udp, VlanTag,
+    Word, tcp_flags,
 };
-pub use parse::{LinkLayer, Network, Packet, Transport, link_layer, network};
+#[cfg(feature = "user")]
+pub use host::HostFrame;
+pub use parse::{LinkLayer, Network, Packet, Transport, link_layer, network, transport};
+pub use upper::{Piece, Upper, upper};
 
 /// A frame that can be looked at piece by piece.
 pub trait Frame {
@@ -22,6 +29,16 @@ pub trait Frame {
     /// Number of the interface on which the frame came in.
     fn ingress_ifindex(&self) -> u32;
 
+    /// Moves the start of the frame: `by` more bytes in front of it, of any content, or as many fewer
+    /// if negative. False, and nothing is changed, when there is no room.
+    fn extend_front(&mut self, by: i32) -> bool;
+
+    /// Moves the end of the frame, as [`Self::extend_front`] does its start.
+    fn extend_back(&mut self, by: i32) -> bool;
+
+    /// Bytes of the frame, those out of reach of [`Self::at`] included.
+    fn length(&self) -> u32;
+
     /// `offset` (below 32), of which the verifier does not know which number it is.
     ///
     /// VERIFIER: constants 14, 18 and 22 would have everything behind the link layer verified three
@@ -30,38 +47,15 @@ pub trait Frame {
     fn blurred(&self, offset: usize) -> usize {
         offset
     }
-}
 
-/// A frame in host memory.
-#[cfg(feature = "user")]
-pub struct HostFrame<'b> {
-    bytes: &'b [core::cell::Cell<u8>],
-    ingress_ifindex: u32,
-}
-
-#[cfg(feature = "user")]
-impl<'b> HostFrame<'b> {
-    /// A frame over `bytes`, which change as the packet path rewrites it.
-    pub fn new(bytes: &'b mut [u8], ingress_ifindex: u32) -> Self {
-        Self {
-            bytes: core::cell::Cell::from_mut(bytes).as_slice_of_cells(),
-            ingress_ifindex,
-        }
+    /// `offset` (at most [`FAR`]), of which the verifier knows nothing more.
+    ///
+    /// VERIFIER: after a loop, each turn would otherwise be another case to be verified to the end.
+    #[inline(always)]
+    fn blurred_far(&self, offset: usize) -> usize {
+        offset
     }
 }
 
-#[cfg(feature = "user")]
-impl Frame for HostFrame<'_> {
-    fn at<H: Header>(&self, offset: usize) -> Option<&H> {
-        let window = self
-            .bytes
-            .get(offset..offset.checked_add(size_of::<H>())?)?;
-        // SAFETY: `Header` promises alignment 1 and that every bit pattern is valid; the window has its
-        // size, and both sides have interior mutability.
-        Some(unsafe { &*window.as_ptr().cast::<H>() })
-    }
-
-    fn ingress_ifindex(&self) -> u32 {
-        self.ingress_ifindex
-    }
-}
+/// The farthest offset of a header that is looked at; one less than a power of two.
+pub const FAR: usize = 0x3fff;

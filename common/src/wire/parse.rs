@@ -1,7 +1,10 @@
 //! Frame to facts: which addresses, protocol and ports a packet has, or why it has none for us.
 
-use super::headers::{Ethernet, IpHeader, Ipv4Header, Ipv6Header, TCP, Tcp, UDP, Udp, VlanTag};
-use super::{Frame, checksum};
+use super::headers::{
+    Ethernet, IpHeader, Ipv4Header, Ipv6Header, TCP, Tcp, UDP, Udp, VlanTag, Word,
+};
+use super::upper::{self, Upper};
+use super::{Field16, Frame, checksum};
 use crate::family::{Family, V4, V6};
 use crate::flow::FlowKey;
 use crate::reason::Reason;
@@ -27,6 +30,20 @@ impl LinkLayer {
     #[inline(always)]
     pub fn is_tagged(&self) -> bool {
         self.offset != ETHERNET
+    }
+
+    /// Its tags, outer first, raw: type and tag control information; 0: none.
+    #[inline(always)]
+    pub fn tags<F: Frame>(&self, frame: &F) -> [u32; 2] {
+        let tag = |number: usize| {
+            let at = ETHERNET - size_of::<Field16>() + number * TAG;
+            let is_there = self.offset >= ETHERNET + (number + 1) * TAG;
+            is_there
+                .then(|| frame.at::<Word>(at))
+                .flatten()
+                .map_or(0, |word| word.value.get())
+        };
+        [tag(0), tag(1)]
     }
 }
 
@@ -66,15 +83,17 @@ pub enum Transport<'f> {
     Tcp(&'f Tcp),
     /// UDP
     Udp(&'f Udp),
+    /// A later fragment, which has none.
+    Later,
 }
 
 impl Transport<'_> {
-    /// TCP flags; zero for UDP.
+    /// TCP flags; zero for others.
     #[inline(always)]
     pub fn tcp_flags(&self) -> u8 {
         match self {
             Self::Tcp(tcp) => tcp.flags.get(),
-            Self::Udp(_) => 0,
+            Self::Udp(_) | Self::Later => 0,
         }
     }
 
@@ -95,6 +114,7 @@ impl Transport<'_> {
                 udp.checksum
                     .set(checksum::update_udp(udp.checksum.get(), changed));
             }
+            Self::Later => {}
         }
     }
 }
@@ -111,48 +131,81 @@ pub struct Packet<'f, A: Family> {
 
 /// How a family finds the header above IP.
 pub trait Network: Family {
-    /// Checks the IP header at `offset` and says where the transport header begins.
-    fn transport_offset<F: Frame>(
-        frame: &F,
-        ip: &Self::Header,
-        offset: usize,
-    ) -> Result<usize, Reason>;
+    /// Checks the IP header at `offset` and says where the transport header begins, if that is right
+    /// behind it and the packet is whole.
+    ///
+    /// # Errors
+    /// The header contradicts itself.
+    fn transport_offset(ip: &Self::Header, offset: usize) -> Result<Option<usize>, Reason>;
+
+    /// [`upper::upper`] for this family.
+    ///
+    /// # Errors
+    /// As there.
+    fn upper<F: Frame>(frame: &F, ip: &Self::Header, offset: usize) -> Result<Upper, Reason>;
+}
+
+/// Length of an IPv4 header that is what it says, bytes.
+#[inline(always)]
+fn ipv4_header_length(ip: &Ipv4Header) -> Result<usize, Reason> {
+    let version_ihl = ip.version_ihl.get();
+    let length = usize::from(version_ihl & 0x0f) << 2;
+    if version_ihl >> 4 != 4 || length < size_of::<Ipv4Header>() {
+        return Err(Reason::BadIpHeader);
+    }
+    if usize::from(ip.total_length.host()) < length {
+        return Err(Reason::BadLength);
+    }
+    Ok(length)
 }
 
 impl Network for V4 {
     #[inline(always)]
-    fn transport_offset<F: Frame>(_: &F, ip: &Ipv4Header, offset: usize) -> Result<usize, Reason> {
-        let version_ihl = ip.version_ihl.get();
-        let header_length = usize::from(version_ihl & 0x0f) << 2;
-        if version_ihl >> 4 != 4 || header_length < size_of::<Ipv4Header>() {
-            return Err(Reason::BadIpHeader);
-        }
-        if usize::from(ip.total_length.host()) < header_length {
-            return Err(Reason::BadLength);
-        }
+    fn transport_offset(ip: &Ipv4Header, offset: usize) -> Result<Option<usize>, Reason> {
+        let length = ipv4_header_length(ip)?;
         // More-fragments flag or an offset.
-        if ip.fragment.get() & 0x3fff_u16.to_be() != 0 {
-            return Err(Reason::Fragment);
-        }
-        Ok(offset + header_length)
+        let is_part = ip.fragment.get() & 0x3fff_u16.to_be() != 0;
+        Ok((!is_part).then_some(offset + length))
     }
+
+    #[inline(always)]
+    fn upper<F: Frame>(_: &F, ip: &Ipv4Header, offset: usize) -> Result<Upper, Reason> {
+        let length = ipv4_header_length(ip)?;
+        Ok(Upper {
+            protocol: ip.protocol.get(),
+            start: offset + length,
+            piece: upper::piece_of_ipv4(ip.identification.get(), ip.fragment.host()),
+        })
+    }
+}
+
+#[inline(always)]
+fn is_ipv6(ip: &Ipv6Header) -> Result<(), Reason> {
+    if ip.version.get() & 0xf000_0000_u32.to_be() != 0x6000_0000_u32.to_be() {
+        return Err(Reason::BadIpHeader);
+    }
+    Ok(())
 }
 
 impl Network for V6 {
     #[inline(always)]
-    fn transport_offset<F: Frame>(_: &F, ip: &Ipv6Header, offset: usize) -> Result<usize, Reason> {
-        if ip.version.get() & 0xf000_0000_u32.to_be() != 0x6000_0000_u32.to_be() {
-            return Err(Reason::BadIpHeader);
-        }
-        match ip.next_header.get() {
-            0 | 43 | 51 | 60 => Err(Reason::ExtensionHeader),
-            44 => Err(Reason::Fragment),
-            _ => Ok(offset + size_of::<Ipv6Header>()),
-        }
+    fn transport_offset(ip: &Ipv6Header, offset: usize) -> Result<Option<usize>, Reason> {
+        is_ipv6(ip)?;
+        let is_extension = matches!(ip.next_header.get(), 0 | 43 | 44 | 51 | 60);
+        Ok((!is_extension).then_some(offset + size_of::<Ipv6Header>()))
+    }
+
+    #[inline(always)]
+    fn upper<F: Frame>(frame: &F, ip: &Ipv6Header, offset: usize) -> Result<Upper, Reason> {
+        is_ipv6(ip)?;
+        let behind = offset + size_of::<Ipv6Header>();
+        let end = upper::end_of::<Self>(ip, offset);
+        upper::behind_extensions(frame, ip.next_header.get(), behind, end)
     }
 }
 
-/// Reads what lies above an IP header that starts at `offset`, and puts the ports into `key`.
+/// Reads what lies above an IP header that starts at `offset`, and puts the ports into `key`. `None` for
+/// fragments and behind extension headers, where [`upper::upper`] finds it.
 ///
 /// # Errors
 /// The reason why the packet cannot belong to a flow.
@@ -162,16 +215,33 @@ pub fn network<'f, A: Network, F: Frame>(
     ip: &'f A::Header,
     offset: usize,
     key: &mut FlowKey<A>,
+) -> Result<Option<Packet<'f, A>>, Reason> {
+    match A::transport_offset(ip, offset)? {
+        Some(start) => transport(frame, ip, offset, start, key).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Reads the header at `start` of a packet whose IP header starts at `offset`, and puts the ports into
+/// `key`, which has the protocol already.
+///
+/// # Errors
+/// The reason why the packet cannot belong to a flow.
+#[inline(always)]
+pub fn transport<'f, A: Network, F: Frame>(
+    frame: &'f F,
+    ip: &'f A::Header,
+    offset: usize,
+    start: usize,
+    key: &mut FlowKey<A>,
 ) -> Result<Packet<'f, A>, Reason> {
-    let start = A::transport_offset(frame, ip, offset)?;
     let length = ip.length();
     let payload = length.wrapping_sub((start - offset) as u32);
-    let protocol = ip.payload_protocol();
-    let (transport, needed) = if protocol == TCP {
+    let (transport, needed) = if key.protocol == u32::from(TCP) {
         let tcp = frame.at::<Tcp>(start).ok_or(Reason::Truncated)?;
         key.ports = tcp.ports.get();
         (Transport::Tcp(tcp), size_of::<Tcp>() as u32)
-    } else if protocol == UDP {
+    } else if key.protocol == u32::from(UDP) {
         let udp = frame.at::<Udp>(start).ok_or(Reason::Truncated)?;
         key.ports = udp.ports.get();
         (Transport::Udp(udp), size_of::<Udp>() as u32)

@@ -6,6 +6,7 @@
 //! multi-buffer frames, as the product does: the kernel wants programs of one array to agree on that.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 mod driver;
 mod floor;
@@ -30,7 +31,7 @@ macro_rules! drivers {
             let Some(plan) = driver::plan() else {
                 return XDP_ABORTED;
             };
-            if $write(&XdpFrame::new(&ctx), plan).is_some() {
+            if $write(&XdpFrame::free(&ctx), plan).is_some() {
                 // SAFETY: nothing here needs dropping.
                 unsafe { maps::TARGET.tail_call(&ctx, 0) };
             }
@@ -62,7 +63,7 @@ macro_rules! generators {
             let Some(plan) = driver::plan() else {
                 return XDP_ABORTED;
             };
-            if $write(&XdpFrame::new(&ctx), plan).is_none() {
+            if $write(&XdpFrame::free(&ctx), plan).is_none() {
                 return XDP_ABORTED;
             }
             maps::TX_PORTS.redirect(GENERATOR_SLOT, 0).unwrap_or(XDP_ABORTED)
@@ -85,7 +86,7 @@ macro_rules! targets {
         $(#[$doc])*
         #[xdp(frags)]
         pub(crate) fn $name(ctx: XdpContext) -> u32 {
-            $run(&XdpFrame::new(&ctx)).unwrap_or($otherwise)
+            $run(&XdpFrame::free(&ctx)).unwrap_or($otherwise)
         }
     )*};
 }
@@ -110,14 +111,14 @@ targets! {
 }
 
 #[inline(always)]
-fn parsed4(frame: &XdpFrame<'_>) -> Option<u32> {
+fn parsed4(frame: &XdpFrame<'_, false>) -> Option<u32> {
     let (packet, key) = floor::parse4(frame)?;
     // The key is read for nothing unless something hangs on it.
     (key.ports != 0).then(|| floor::transmit(&packet.ethernet))
 }
 
 #[inline(always)]
-fn parsed6(frame: &XdpFrame<'_>) -> Option<u32> {
+fn parsed6(frame: &XdpFrame<'_, false>) -> Option<u32> {
     let (packet, key) = floor::parse6(frame)?;
     (key.ports != 0).then(|| floor::transmit(&packet.ethernet))
 }

@@ -6,6 +6,7 @@ use std::sync::Barrier;
 use std::thread::ScopedJoinHandle;
 
 use anyhow::{Context, Result};
+use aya::maps::{MapData, ProgramArray};
 use aya::programs::xdp::XdpMode;
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
@@ -23,10 +24,15 @@ use crate::world::{CAPACITY, Flows, World};
 /// The shortest frame that the kernel runs a program on.
 pub const SHORTEST: usize = 14;
 
+/// Bytes by which the program may lengthen a frame.
+const GROWTH: usize = 64;
+
 /// The program, loaded for tests: it tells the time from its settings.
 pub struct Live {
     ebpf: Ebpf,
     maps: Maps,
+    /// The kernel empties a table of programs that nobody holds.
+    _stages: ProgramArray<MapData>,
     namespace: Namespace,
     reasons: BTreeMap<Reason, u64>,
 }
@@ -49,6 +55,7 @@ impl Live {
         for name in [names::CLOCKS_PROGRAM]
             .into_iter()
             .chain(names::RETIRE_PROGRAMS)
+            .chain(names::STAGE_PROGRAMS)
         {
             xdp(&mut ebpf, name)?
                 .load()
@@ -60,10 +67,12 @@ impl Live {
         program
             .attach(PERCH, XdpMode::Skb)
             .context("attach the program")?;
+        let stages = connect_stages(&mut ebpf)?;
         let maps = Maps::take(&mut ebpf)?;
         let mut live = Self {
             ebpf,
             maps,
+            _stages: stages,
             namespace,
             reasons: BTreeMap::new(),
         };
@@ -113,7 +122,7 @@ impl Live {
                 .map(|(frame, ingress)| test_run(program, frame, ingress).0)
                 .collect()
         };
-        let actions = std::thread::scope(|scope| {
+        std::thread::scope(|scope| {
             let threads: Vec<_> = lists
                 .iter()
                 .enumerate()
@@ -123,9 +132,7 @@ impl Live {
                 thread.join().unwrap_or_else(|panic| resume_unwind(panic))
             };
             threads.into_iter().map(join).collect()
-        });
-        self.counted();
-        actions
+        })
     }
 
     /// Runs a program that looks at no frame.
@@ -139,7 +146,8 @@ impl Live {
             .unwrap_or_else(|error| panic!("test run of {name}: {error:?}"));
     }
 
-    fn counted(&mut self) -> Vec<(Reason, u64)> {
+    /// What was counted since it was last asked for.
+    pub fn counted(&mut self) -> Vec<(Reason, u64)> {
         let totals = self.maps.reasons().expect("counters can be read");
         let changed = totals
             .iter()
@@ -152,6 +160,17 @@ impl Live {
         self.reasons = totals;
         changed
     }
+}
+
+/// Puts the programs of the stages where the first one looks for them.
+fn connect_stages(ebpf: &mut Ebpf) -> Result<ProgramArray<MapData>> {
+    let map = ebpf.take_map(names::STAGES);
+    let mut stages = ProgramArray::try_from(map.context("the object has no table of stages")?)?;
+    for (index, name) in names::STAGE_PROGRAMS.into_iter().enumerate() {
+        let fd = xdp(ebpf, name)?.fd()?.try_clone()?;
+        stages.set(index as u32, &fd, 0)?;
+    }
+    Ok(stages)
 }
 
 fn refused(name: &str) -> String {
@@ -178,7 +197,7 @@ fn context(length: usize, ingress: u32) -> [u8; 24] {
 /// Runs the program on a frame: where it goes, and its bytes.
 fn test_run(program: &Xdp, frame: &[u8], ingress: &Link) -> (Action, Vec<u8>) {
     assert!(frame.len() >= SHORTEST, "the kernel runs no such frame");
-    let mut bytes = vec![0; frame.len()];
+    let mut bytes = vec![0; frame.len() + GROWTH];
     let result = program
         .test_run(TestRunOptions {
             data_in: Some(frame),

@@ -11,13 +11,14 @@ use aya::maps::{
     Array, ArrayOfMaps, HashMap as HashTable, Map, MapData, MapError, PerCpuArray, PerCpuValues,
 };
 use forebay_common::abi::{
-    Backend, Interface, MAX_RULES, Owner, RETIRE_BATCH, RING_SIZE, RetireBatch, Rule, RuleCounters,
-    RuleKey, Settings, names,
+    Backend, FragmentKey, Fragments, Interface, MAX_RULES, Owner, RETIRE_BATCH, RING_SIZE,
+    RetireBatch, Rule, RuleCounters, RuleKey, Settings, VlanKey, names,
 };
 use forebay_common::balance::filter;
 use forebay_common::family::{V4, V6};
 use forebay_common::flow::{Flow, FlowKey};
 use forebay_common::reason::Reason;
+use forebay_common::tables::PerCpu;
 
 use super::Retire;
 use crate::network::Side;
@@ -39,6 +40,10 @@ impl<A: Words> Words for FlowKey<A> {}
 impl<A: Words> Words for Flow<A> {}
 impl<A: Words> Words for Backend<A> {}
 impl<A: Words> Words for RetireBatch<A> {}
+impl<A: Words> Words for FragmentKey<A> {}
+impl Words for Fragments {}
+impl Words for PerCpu {}
+impl Words for VlanKey {}
 impl Words for Owner {}
 impl Words for RuleKey {}
 impl Words for Rule {}
@@ -55,6 +60,7 @@ pub(super) struct FamilyMaps<A: Side + Words> {
     backends: Array<MapData, Raw<Backend<A>>>,
     virtual_network: LpmTrie<MapData, Raw<A>, u32>,
     retire: Array<MapData, Raw<RetireBatch<A>>>,
+    fragments: Table<FragmentKey<A>, Fragments>,
 }
 
 /// All maps.
@@ -64,7 +70,9 @@ pub(super) struct Maps {
     rings: ArrayOfMaps<MapData, Array<MapData, u32>>,
     interfaces: Array<MapData, Raw<Interface>>,
     interface_slots: HashTable<MapData, u32, u32>,
+    vlans: HashTable<MapData, Raw<VlanKey>, u32>,
     tx_ports: DevMap<MapData>,
+    per_cpu: PerCpuArray<MapData, Raw<PerCpu>>,
     filter: Array<MapData, u64>,
     clocks: Array<MapData, [u64; 2]>,
     reasons: PerCpuArray<MapData, u64>,
@@ -108,14 +116,15 @@ fn change<K: Ord, V: PartialEq>(
 }
 
 impl<A: Side + Words> FamilyMaps<A> {
-    fn take(ebpf: &mut Ebpf, names: [&str; 5]) -> Result<Self> {
-        let [flows, addresses, backends, networks, retire] = names;
+    fn take(ebpf: &mut Ebpf, names: [&str; 6]) -> Result<Self> {
+        let [flows, addresses, backends, networks, retire, fragments] = names;
         Ok(Self {
             flows: take(ebpf, flows)?,
             addresses: take(ebpf, addresses)?,
             backends: take(ebpf, backends)?,
             virtual_network: take(ebpf, networks)?,
             retire: take(ebpf, retire)?,
+            fragments: take(ebpf, fragments)?,
         })
     }
 
@@ -173,6 +182,12 @@ impl<A: Side + Words> FamilyMaps<A> {
         Ok(found)
     }
 
+    /// Forgets all packets that are under way in fragments.
+    fn forget_fragments(&mut self) -> Result<(), MapError> {
+        let keys: Vec<_> = self.fragments.keys().collect::<Result<_, _>>()?;
+        keys.iter().try_for_each(|key| self.fragments.remove(key))
+    }
+
     /// Replaces all flow entries.
     fn refill(&mut self, flows: &BTreeMap<FlowKey<A>, Flow<A>>) -> Result<(), MapError> {
         let keys: Vec<_> = self.flows.keys().collect::<Result<_, _>>()?;
@@ -217,6 +232,7 @@ impl Maps {
             names::BACKENDS4,
             names::VIRTUAL_NETWORK4,
             names::RETIRE4,
+            names::FRAGMENTS4,
         ];
         let v6 = [
             names::FLOWS6,
@@ -224,16 +240,19 @@ impl Maps {
             names::BACKENDS6,
             names::VIRTUAL_NETWORK6,
             names::RETIRE6,
+            names::FRAGMENTS6,
         ];
         let mut empty = World::unconfigured();
-        let interfaces = std::mem::take(&mut empty.interfaces);
+        empty.interfaces.clear();
         let mut maps = Self {
             settings: take(ebpf, names::SETTINGS)?,
             rules: take(ebpf, names::RULES)?,
             rings: take(ebpf, names::RINGS)?,
             interfaces: take(ebpf, names::INTERFACES)?,
             interface_slots: take(ebpf, names::INTERFACE_SLOTS)?,
+            vlans: take(ebpf, names::VLANS)?,
             tx_ports: take(ebpf, names::TX_PORTS)?,
+            per_cpu: take(ebpf, names::PER_CPU)?,
             filter: take(ebpf, names::ADDRESS_FILTER)?,
             clocks: take(ebpf, names::CLOCKS)?,
             reasons: take(ebpf, names::REASONS)?,
@@ -246,9 +265,7 @@ impl Maps {
             rule_ids: BTreeSet::new(),
             written: empty,
         };
-        for (slot, interface) in interfaces {
-            maps.tx_ports.set(slot, interface.ifindex, None, 0)?;
-        }
+        maps.configure(&World::unconfigured())?;
         Ok(maps)
     }
 
@@ -262,6 +279,10 @@ impl Maps {
         self.configure(world)?;
         self.v4.refill(&world.v4.flows)?;
         self.v6.refill(&world.v6.flows)?;
+        self.v4.forget_fragments()?;
+        self.v6.forget_fragments()?;
+        let nothing = PerCpuValues::try_from(vec![Raw(PerCpu::default()); cpus])?;
+        self.per_cpu.set(0, nothing, 0)?;
         Ok(())
     }
 
@@ -345,12 +366,19 @@ impl Maps {
             if new.get(slot) != Some(interface) {
                 self.interfaces.set(*slot, Raw(Interface::default()), 0)?;
                 self.interface_slots.remove(&interface.ifindex)?;
+                if let Some(key) = interface.vlan_key() {
+                    self.vlans.remove(&Raw(key))?;
+                }
             }
         }
         for (slot, interface) in new {
             if old.get(slot) != Some(interface) {
                 self.interfaces.set(*slot, Raw(*interface), 0)?;
                 self.interface_slots.insert(interface.ifindex, slot, 0)?;
+                self.tx_ports.set(*slot, interface.nic, None, 0)?;
+                if let Some(key) = interface.vlan_key() {
+                    self.vlans.insert(Raw(key), slot, 0)?;
+                }
             }
         }
         Ok(())

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use forebay_common::abi::{Backend, Interface, Owner, Rule, RuleCounters, RuleKey, Settings};
+use forebay_common::abi::{
+    Backend, FragmentKey, Fragments, Interface, Owner, Rule, RuleCounters, RuleKey, Settings,
+    VlanKey,
+};
 use forebay_common::flow::{Direction, Flow, FlowKey, FlowRef};
 use forebay_common::model::{FamilyModel, ModelTables};
-use forebay_common::pipeline::{Exit, mark_retiring, process, remove_retiring};
+use forebay_common::pipeline::{self, Exit, mark_retiring, remove_retiring};
 use forebay_common::reason::Reason;
-use forebay_common::tables::{InsertError, Route, Scratch, Shared, Tables};
+use forebay_common::tables::{InsertError, PerCpu, Route, Scratch, Shared, Tables};
 use forebay_common::wire::HostFrame;
 
 use super::{Action, Engine, Keys, Outcome, Retire};
@@ -88,9 +91,17 @@ impl Engine for Model {
 
     fn configure(&mut self, world: &World) {
         let flows = self.flows();
-        let rule_counters = std::mem::take(&mut self.tables.0.rule_counters);
+        let tables = &mut self.tables.0;
+        let rule_counters = std::mem::take(&mut tables.rule_counters);
+        let per_cpu = std::mem::take(&mut tables.per_cpu);
+        let fragments4 = std::mem::take(&mut tables.v4.fragments);
+        let fragments6 = std::mem::take(&mut tables.v6.fragments);
         self.fill(world, flows);
-        self.tables.0.rule_counters = rule_counters;
+        let tables = &mut self.tables.0;
+        tables.rule_counters = rule_counters;
+        tables.per_cpu = per_cpu;
+        tables.v4.fragments = fragments4;
+        tables.v6.fragments = fragments6;
     }
 
     fn set_now(&mut self, now: u64) {
@@ -101,9 +112,9 @@ impl Engine for Model {
     }
 
     fn run(&mut self, frame: &[u8], ingress: &Link) -> Outcome {
-        let mut bytes = frame.to_vec();
+        let mut frame = HostFrame::new(frame, ingress.ifindex);
         self.tables.0.reasons.borrow_mut().clear();
-        let verdict = process(&HostFrame::new(&mut bytes, ingress.ifindex), &self.tables);
+        let verdict = pipeline::run(&mut frame, &self.tables);
         let action = match verdict.exit {
             Exit::Drop => Action::Drop,
             Exit::Pass => Action::Pass,
@@ -121,7 +132,7 @@ impl Engine for Model {
         Outcome {
             action,
             counted,
-            frame: bytes,
+            frame: frame.to_vec(),
         }
     }
 
@@ -182,6 +193,14 @@ impl Shared for Planned {
         self.0.interface_slot(ifindex)
     }
 
+    fn vlan_slot(&self, key: &VlanKey) -> Option<u32> {
+        self.0.vlan_slot(key)
+    }
+
+    fn per_cpu<R>(&self, look: impl FnOnce(&mut PerCpu) -> R) -> Option<R> {
+        self.0.per_cpu(look)
+    }
+
     fn address_filter(&self, word: u32) -> u64 {
         self.0.address_filter(word)
     }
@@ -218,6 +237,18 @@ impl<A: Side> Tables<A> for Planned {
 
     fn backend(&self, id: u32) -> Option<&Backend<A>> {
         self.0.backend(id)
+    }
+
+    fn fragments<R>(
+        &self,
+        key: &FragmentKey<A>,
+        look: impl FnOnce(&mut Fragments) -> R,
+    ) -> Option<R> {
+        self.0.fragments(key, look)
+    }
+
+    fn remember_fragments(&self, key: &FragmentKey<A>, fragments: &Fragments) {
+        self.0.remember_fragments(key, fragments);
     }
 
     fn in_virtual_network(&self, address: A) -> bool {

@@ -7,10 +7,12 @@
 mod build;
 mod checksum;
 mod decode;
+mod icmp;
 mod neighbor;
 mod verify;
 
 pub use decode::decode;
+pub use icmp::IcmpMessage;
 pub use neighbor::{ArpMessage, NeighborMessage};
 pub use verify::verify;
 

@@ -121,13 +121,21 @@ impl NeighborMessage {
         }
     }
 
-    /// The answer of whoever has `mac`: solicited, overriding.
+    /// The answer of whoever has `mac`: overriding, and solicited unless nobody asked (RFC 4861 section
+    /// 7.2.4).
     pub fn answered_by(&self, mac: MacAddress) -> Self {
+        let is_detection = self.addresses[0].is_unspecified();
+        let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+        let (to, to_mac, flags) = if is_detection {
+            (all_nodes, [0x33, 0x33, 0, 0, 0, 1], 0x2000_0000)
+        } else {
+            (self.addresses[0], self.macs[0], 0x6000_0000)
+        };
         Self {
-            macs: [mac, self.macs[0]],
-            addresses: [self.target, self.addresses[0]],
+            macs: [mac, to_mac],
+            addresses: [self.target, to],
             kind: 136,
-            flags: 0x6000_0000,
+            flags,
             options: option(2, mac),
             ..self.clone()
         }
@@ -155,7 +163,7 @@ impl NeighborMessage {
     }
 }
 
-fn ethernet(macs: [MacAddress; 2], tags: &[(u16, u16)], ethertype: u16) -> Vec<u8> {
+pub(super) fn ethernet(macs: [MacAddress; 2], tags: &[(u16, u16)], ethertype: u16) -> Vec<u8> {
     let [source, destination] = macs;
     let mut bytes = [destination, source].concat();
     for (kind, tci) in tags {

@@ -41,16 +41,19 @@ pub fn route<A: Side>(
     match longest(destination) {
         Entry::Local => Route::Local,
         Entry::Nowhere => Route::None,
-        Entry::Neighbor { mtu, .. } if length > mtu => Route::TooBig,
-        Entry::Neighbor { mac: None, .. } => Route::Kernel,
+        Entry::Neighbor { mtu, .. } if length > mtu => Route::TooBig(mtu),
+        Entry::Neighbor {
+            mac: None, link, ..
+        } => Route::NoNeighbor(link.ifindex),
         Entry::Neighbor {
             link,
             mac: Some(mac),
-            ..
+            mtu,
         } => match slot_of(link.ifindex) {
             Some(slot) => Route::Hop(Hop {
                 mac: Mac::from_octets(mac),
                 slot: slot as u16,
+                is_narrow: length != 0 && mtu < link.mtu,
             }),
             None => Route::Kernel,
         },

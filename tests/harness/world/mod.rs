@@ -21,8 +21,8 @@ pub use pair::{Half, Pair};
 
 use crate::frame::{TCP, UDP};
 use crate::network::plan::{
-    APART_INSTANCE, BLACKHOLED, FRONTEND, FRONTEND_2, INSTANCES, LINKS, NARROW_INSTANCE, NORTH,
-    PROHIBITED, ROUTED, SILENT, SOUTH, UNREACHABLE,
+    APART_INSTANCE, BLACKHOLED, FRONTEND, FRONTEND_2, INSTANCES, LINKS, Link, NARROW_INSTANCE,
+    NORTH, PROHIBITED, ROUTED, SILENT, SOUTH, UNREACHABLE,
 };
 use crate::network::{Host, IpVersion, Side};
 
@@ -40,6 +40,8 @@ pub const TIMEOUTS: Timeouts = Timeouts {
 };
 /// Jiffies that a removed entry may still be in use, in a default world.
 pub const GRACE: u32 = 10;
+/// Jiffies in a second, in a default world.
+pub const SECOND: u32 = 1_000;
 /// Jiffies after which next hops are looked up again, in a default world.
 pub const HOP_LIFETIME: u32 = 1_000;
 /// Entries of a flow table.
@@ -207,6 +209,8 @@ fn default_settings() -> Settings {
         hops_valid_from: (NOW - 1_000_000) as u32,
         hop_lifetime: HOP_LIFETIME,
         grace: GRACE,
+        second: SECOND,
+        padding: 0,
         test_now: NOW,
     }
 }
@@ -229,6 +233,8 @@ impl World {
                         mac_head: mac.head,
                         mac_tail: mac.tail,
                         nic: link.ifindex,
+                        address4: link.address.v4.into(),
+                        address6: link.address.v6.into(),
                         ..Interface::default()
                     };
                     (link.slot, interface)
@@ -237,6 +243,20 @@ impl World {
             v4: FamilyWorld::default(),
             v6: FamilyWorld::default(),
         }
+    }
+
+    /// Adds a VLAN device over an interface; it is on the links that the interface is on.
+    pub fn add_vlan(&mut self, slot: u32, nic: &Link, tags: [(u16, u16); 2]) {
+        let word = |(kind, tci): (u16, u16)| (u32::from(kind) << 16 | u32::from(tci)).to_be();
+        let device = Interface {
+            ifindex: 1_000 + slot,
+            tags: tags.map(word),
+            ..self.interfaces[&nic.slot]
+        };
+        self.interfaces.insert(slot, device);
+        let add = |owner: &mut Owner| owner.on_link |= (owner.on_link >> nic.slot & 1) << slot;
+        self.v4.addresses.values_mut().for_each(add);
+        self.v6.addresses.values_mut().for_each(add);
     }
 
     fn fill<A: WorldSide>(&mut self) {

@@ -1,11 +1,11 @@
 //! The two entries of a flow, as a case writes them down.
 
-use forebay_common::flow::{Direction, Flow, FlowKey, FlowKind, Seen};
+use forebay_common::flow::{Direction, Flow, FlowKey, FlowKind, Hop, Seen};
 use forebay_common::wire::Mac;
 
 use super::{IDLE, NOW, RULE_NAMES, RULE_WEB};
 use crate::frame::{Frame, TCP};
-use crate::network::plan::{CLIENT, FRONTEND, GATEWAY, INSTANCES, Way};
+use crate::network::plan::{CLIENT, FRONTEND, GATEWAY, INSTANCES, ROUTER, Way};
 use crate::network::{Host, IpVersion, Side};
 
 /// What one direction has of its own.
@@ -233,7 +233,7 @@ impl Pair {
             bytes: half.bytes,
             hop_head: mac.head,
             hop_tail: mac.tail,
-            hop_slot: hop.map_or(0, |way| way.link.slot as u16),
+            hop_slot: hop.map_or(0, |way| way.link.slot as u16 | narrow(way)),
             hop_stamp: stamp as u32,
             last_ack: half.last_ack.to_be(),
             rule: self.rule,
@@ -259,4 +259,9 @@ impl Frame {
             ..self.flagged(crate::frame::ACK).with_payload(32)
         }
     }
+}
+
+/// Set for a way whose route has a smaller MTU than its interface.
+fn narrow(way: Way) -> u16 {
+    if way == ROUTER.way() { Hop::NARROW } else { 0 }
 }

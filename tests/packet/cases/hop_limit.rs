@@ -1,9 +1,9 @@
 //! TTL and hop limit: one is spent on a packet that leaves, none is left over for less than two.
 
-use forebay_common::reason::Reason;
 use forebay_tests::case::{Case, Expect};
 use forebay_tests::frame::Frame;
 use forebay_tests::network::IpVersion;
+use forebay_tests::network::plan::{FRONTEND, SOUTH};
 use forebay_tests::world::{NOW, Pair, RULE_WEB};
 
 use super::{answered, opens, reaches_client, reaches_instance, requested};
@@ -11,6 +11,16 @@ use super::{answered, opens, reaches_client, reaches_instance, requested};
 /// The cases.
 pub(super) fn cases() -> Vec<Case> {
     IpVersion::BOTH.into_iter().flat_map(of).collect()
+}
+
+/// The client is told by the frontend, the instance by the node.
+fn told(frame: &Frame) -> Expect {
+    let speaker = if frame.destination == FRONTEND {
+        FRONTEND
+    } else {
+        SOUTH.address
+    };
+    Expect::time_exceeded(frame, speaker)
 }
 
 fn of(version: IpVersion) -> Vec<Case> {
@@ -36,7 +46,7 @@ fn of(version: IpVersion) -> Vec<Case> {
                 reaches_client(&answer, answered(&pair, &answer, NOW)),
             ]
         } else {
-            [(); 3].map(|()| Expect::end(Reason::HopsExceeded))
+            [&first, &request, &answer].map(told)
         };
         let [on_first, on_request, on_answer] = expects;
         let name = |who: &str| format!("{who} with {hops} hops left");

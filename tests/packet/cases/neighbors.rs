@@ -11,6 +11,7 @@ use forebay_tests::network::plan::{
     APART, CLIENT, FRONTEND, FRONTEND_2, INSTANCES, LOCAL_CLIENT, Link, NARROW, NORTH,
     ONE_ARM_CLIENT, SOUTH,
 };
+use forebay_tests::world::World;
 
 /// The cases.
 pub(super) fn cases() -> Vec<Case> {
@@ -18,8 +19,15 @@ pub(super) fn cases() -> Vec<Case> {
     cases.extend(arp_not_ours());
     cases.extend(solicitation_answered());
     cases.extend(solicitation_not_ours());
+    cases.extend(other_forms());
     cases.extend(unanswerable());
     cases
+}
+
+/// VLAN devices for the tags of the cases.
+fn with_vlans(world: &mut World) {
+    world.add_vlan(5, &NORTH, [(TAG, 42), (0, 0)]);
+    world.add_vlan(6, &NORTH, [(SERVICE_TAG, 7), (TAG, 42)]);
 }
 
 fn arp() -> ArpMessage {
@@ -59,11 +67,9 @@ fn arp_answered() -> Vec<Case> {
     .into_iter()
     .map(|(what, link, request): (&str, &'static Link, ArpMessage)| {
         let answer = request.answered_by(link.mac).build();
-        Case::new(IpVersion::V4, &format!("{what} is answered")).bytes(
-            request.build(),
-            link,
-            Expect::answer(answer),
-        )
+        Case::new(IpVersion::V4, &format!("{what} is answered"))
+            .given(with_vlans)
+            .bytes(request.build(), link, Expect::answer(answer))
     })
     .collect()
 }
@@ -77,6 +83,10 @@ fn arp_not_ours() -> Vec<Case> {
     };
     let hardware = ArpMessage {
         hardware: 6,
+        ..arp()
+    };
+    let tagged = ArpMessage {
+        tags: vec![(TAG, 43)],
         ..arp()
     };
     let lengths = ArpMessage {
@@ -111,6 +121,7 @@ fn arp_not_ours() -> Vec<Case> {
         ),
         ("a request where we are not attached", &APART, arp().build()),
         ("a reply", &NORTH, reply.build()),
+        ("a request with a tag of nobody", &NORTH, tagged.build()),
         (
             "a request of another hardware type",
             &NORTH,
@@ -199,11 +210,9 @@ fn solicitation_answered() -> Vec<Case> {
     .map(
         |(what, link, request): (&str, &'static Link, NeighborMessage)| {
             let answer = request.answered_by(link.mac).build();
-            Case::new(IpVersion::V6, &format!("{what} is answered")).bytes(
-                request.build(),
-                link,
-                Expect::answer(answer),
-            )
+            Case::new(IpVersion::V6, &format!("{what} is answered"))
+                .given(with_vlans)
+                .bytes(request.build(), link, Expect::answer(answer))
         },
     )
     .collect()
@@ -280,16 +289,10 @@ fn solicitation_not_ours() -> Vec<Case> {
     cases
 }
 
-/// Forms of a solicitation that cannot be turned into an answer in place.
-fn unanswerable() -> Vec<Case> {
+/// Whoever asks without saying its MAC address, or to learn whether the address is taken.
+fn other_forms() -> Vec<Case> {
     let without_option = NeighborMessage {
         options: Vec::new(),
-        ..solicitation()
-    };
-    let mut padded = without_option.build();
-    padded.resize(14 + 40 + 32, 0);
-    let far = NeighborMessage {
-        hops: 254,
         ..solicitation()
     };
     let nonce = NeighborMessage {
@@ -298,16 +301,62 @@ fn unanswerable() -> Vec<Case> {
     };
     let mut more = solicitation();
     more.options.extend([14, 1, 1, 2, 3, 4, 5, 6]);
-    let nobody = NeighborMessage {
+    let detection = |options: Vec<u8>| NeighborMessage {
         addresses: [Ipv6Addr::UNSPECIFIED, solicitation().addresses[1]],
+        options,
         ..solicitation()
     };
-    let mut cases: Vec<Case> = [
+    let mut padded = without_option.build();
+    padded.resize(14 + 40 + 40, 0);
+    [
+        ("without an option", without_option.build(), &without_option),
+        ("without an option, padded", padded, &without_option),
+        ("with another option", nonce.build(), &nonce),
+        ("with a second option", more.build(), &more),
+        (
+            "of duplicate address detection",
+            detection(Vec::new()).build(),
+            &detection(Vec::new()),
+        ),
+        (
+            "of enhanced duplicate address detection",
+            detection(vec![14, 1, 1, 2, 3, 4, 5, 6]).build(),
+            &detection(Vec::new()),
+        ),
+    ]
+    .into_iter()
+    .map(|(what, bytes, asked)| {
+        let answer = asked.answered_by(NORTH.mac).build();
+        Case::new(IpVersion::V6, &format!("a solicitation {what} is answered"))
+            .raw(bytes, Expect::answer(answer))
+    })
+    .collect()
+}
+
+/// What is no valid solicitation (RFC 4861 section 7.1.1).
+fn unanswerable() -> Vec<Case> {
+    let far = NeighborMessage {
+        hops: 254,
+        ..solicitation()
+    };
+    let mut broken = solicitation().build();
+    broken[14 + 40 + 2] ^= 1;
+    let mut odd = solicitation();
+    odd.options.extend([14, 1, 1, 2]);
+    let long = NeighborMessage {
+        options: [14, 10, 0, 0, 0, 0, 0, 0].repeat(10),
+        ..solicitation()
+    };
+    let nobody_to_one = NeighborMessage {
+        addresses: [Ipv6Addr::UNSPECIFIED, FRONTEND.v6],
+        ..solicitation()
+    };
+    [
         ("from beyond the link", far.build()),
-        ("without the sender's address, padded", padded),
-        ("with another option", nonce.build()),
-        ("with a second option", more.build()),
-        ("from nobody", nobody.build()),
+        ("with a wrong checksum", broken),
+        ("with half an option", odd.build()),
+        ("with ten options", long.build()),
+        ("from nobody to one address", nobody_to_one.build()),
     ]
     .into_iter()
     .map(|(what, bytes)| {
@@ -317,10 +366,5 @@ fn unanswerable() -> Vec<Case> {
         )
         .raw(bytes, Expect::end(Reason::NeighborUnanswerable))
     })
-    .collect();
-    cases.push(
-        Case::new(IpVersion::V6, "a short solicitation to the group passes")
-            .raw(without_option.build(), Expect::end(Reason::NotOurs)),
-    );
-    cases
+    .collect()
 }

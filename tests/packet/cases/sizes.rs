@@ -1,10 +1,11 @@
-//! Packets above an MTU go no further: that of the interface and that of the route.
+//! Packets above an MTU go no further, and their sender is told: that of the interface and that of the route.
 
 use forebay_common::flow::Direction;
-use forebay_common::reason::Reason;
 use forebay_tests::case::{Case, Expect};
 use forebay_tests::frame::Frame;
-use forebay_tests::network::plan::{NARROW, NARROW_INSTANCE, Neighbor, ROUTED, ROUTER, SOUTH, Way};
+use forebay_tests::network::plan::{
+    FRONTEND, NARROW, NARROW_INSTANCE, Neighbor, ROUTED, ROUTER, SOUTH, Way,
+};
 use forebay_tests::network::{Host, IpVersion};
 use forebay_tests::world::{NOW, Pair, RULE_WEB};
 
@@ -78,7 +79,9 @@ fn of(version: IpVersion) -> Vec<Case> {
             case("a packet of just the MTU leaves by").step(&fits, forwarded),
             case("a packet above the MTU is too big for").step(
                 &above,
-                Expect::end(Reason::TooBig).flows([untold]).opens(RULE_WEB),
+                Expect::too_big(&above, FRONTEND, target.mtu as u32)
+                    .flows([untold])
+                    .opens(RULE_WEB),
             ),
         ]);
     }
@@ -91,19 +94,20 @@ fn known_hop(version: IpVersion) -> Vec<Case> {
     let pair = Pair::tcp(version);
     let fits = sized(pair.answer(), 1_500);
     let above = sized(pair.answer(), 1_501);
+    let larger = sized(pair.answer(), 901);
     let case = |text: &str| Case::new(version, text).with_flows([&pair]);
     vec![
         case("a known next hop takes packets of just the MTU")
             .step(&fits, reaches_client(&fits, answered(&pair, &fits, NOW))),
         case("a known next hop does not make packets smaller")
-            .step(&above, Expect::end(Reason::TooBig)),
+            .step(&above, Expect::too_big(&above, SOUTH.address, 1_500)),
         case("the MTU that the daemon tells counts")
             .given(|world| {
                 for interface in world.interfaces.values_mut() {
                     interface.mtu = 900;
                 }
             })
-            .step(&sized(pair.answer(), 901), Expect::end(Reason::TooBig))
+            .step(&larger, Expect::too_big(&larger, SOUTH.address, 900))
             .step(&sized(pair.answer(), 900), {
                 let fits = sized(pair.answer(), 900);
                 reaches_client(&fits, answered(&pair, &fits, NOW))

@@ -104,6 +104,8 @@ impl Inputs<'_> {
             hops_valid_from: self.hops_valid_from,
             hop_lifetime: ticks(HOP_LIFETIME),
             grace: ticks(GRACE),
+            second: ticks(Duration::from_secs(1)),
+            padding: 0,
             test_now: 0,
         }
     }

@@ -1,7 +1,7 @@
 //! The embedded object and how it gets into the kernel.
 
 use anyhow::{Context, Result, anyhow, bail};
-use aya::maps::Map;
+use aya::maps::{Map, ProgramArray};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use forebay_common::abi::names;
@@ -15,8 +15,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fo
 /// Oldest kernel that is supported: its series has every feature that the program and the daemon use.
 const OLDEST_KERNEL: (u32, u32) = (6, 1);
 
-/// Tables that outlive the daemon: everything but scratch space.
-pub(super) const PINNED: [&str; 18] = [
+/// Tables that outlive the daemon: everything but what one program alone writes and reads. While a new
+/// program takes the place of an old one, stages of one meet notes of the other.
+pub(super) const PINNED: [&str; 22] = [
     names::SETTINGS,
     names::FLOWS4,
     names::FLOWS6,
@@ -32,6 +33,10 @@ pub(super) const PINNED: [&str; 18] = [
     names::INTERFACES,
     names::INTERFACE_SLOTS,
     names::VLANS,
+    names::STAGES,
+    names::PER_CPU,
+    names::FRAGMENTS4,
+    names::FRAGMENTS6,
     names::TX_PORTS,
     names::REASONS,
     names::RULE_COUNTERS,
@@ -58,13 +63,28 @@ pub(super) fn load(pins: &Pins, entries: u32) -> Result<Ebpf> {
     let mut object = loader.load(OBJECT).map_err(explain)?;
     let programs = [names::PROGRAM, names::CLOCKS_PROGRAM]
         .into_iter()
-        .chain(names::RETIRE_PROGRAMS);
+        .chain(names::RETIRE_PROGRAMS)
+        .chain(names::STAGE_PROGRAMS);
     for name in programs {
         program(&mut object, name)?
             .load()
             .map_err(|error| explain(EbpfError::from(error)))?;
     }
+    connect_stages(&mut object)?;
     Ok(object)
+}
+
+/// Puts the programs of the stages where the first one looks for them. Those of a former daemon are
+/// replaced one by one; each is complete, so a packet in between is handled by an old or a new one.
+fn connect_stages(object: &mut Ebpf) -> Result<()> {
+    let mut stages = ProgramArray::try_from(map(object, names::STAGES)?)?;
+    for (index, name) in names::STAGE_PROGRAMS.into_iter().enumerate() {
+        let fd = program(object, name)?.fd()?.try_clone()?;
+        stages
+            .set(index as u32, &fd, 0)
+            .with_context(|| format!("put program {name} in place"))?;
+    }
+    Ok(())
 }
 
 /// A program of the object.

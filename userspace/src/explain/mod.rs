@@ -12,7 +12,7 @@ use forebay_common::abi::Owner;
 use forebay_common::family::{Family, V4, V6};
 use forebay_common::flow::{Flow, FlowKey, Hop};
 use forebay_common::model::{FamilyModel, ModelTables};
-use forebay_common::pipeline::{Exit, Verdict, process};
+use forebay_common::pipeline::{self, Exit, Verdict};
 use forebay_common::reason::{Fate, Reason};
 use forebay_common::tables::Route;
 use forebay_common::wire::HostFrame;
@@ -73,20 +73,20 @@ pub fn run(
     way: Option<&Way>,
 ) -> Result<(Explanation, Option<Asked>)> {
     let ingress = inbound(question, snapshot.host)?;
-    let mut bytes = frame::build(question, ingress.tags())?;
+    let mut frame = HostFrame::new(&frame::build(question, ingress.tags())?, ingress.nic());
     let tables = model(snapshot);
     let names = Names {
         config: snapshot.config,
         ids: snapshot.ids,
     };
     let trace = trace::Trace::new(&tables, names, &snapshot.tables.rings, route(way, snapshot));
-    let verdict = process(&HostFrame::new(&mut bytes, ingress.nic()), &trace);
+    let verdict = pipeline::run(&mut frame, &trace);
     let (steps, asked) = trace.finish();
     let translated = matches!(
         verdict.reason,
         Reason::Forwarded | Reason::ForwardedByKernel
     )
-    .then(|| endpoints(&bytes))
+    .then(|| endpoints(&frame.to_vec()))
     .flatten();
     let instance = instance_of(question, translated.as_ref(), snapshot.config);
     let explanation = Explanation {
@@ -154,7 +154,9 @@ fn route(way: Option<&Way>, snapshot: &Snapshot<'_>) -> Route {
                 (Some((slot, _)), Some(mac)) => Route::Hop(Hop {
                     mac: *mac,
                     slot: *slot as u16,
+                    is_narrow: false,
                 }),
+                (Some(_), None) => Route::NoNeighbor(*ifindex),
                 _ => Route::Kernel,
             }
         }

@@ -4,13 +4,15 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use forebay_common::abi::{Backend, Interface, Owner, RING_SIZE, Rule, RuleKey, Settings};
+use forebay_common::abi::{
+    Backend, FragmentKey, Fragments, Interface, Owner, RING_SIZE, Rule, RuleKey, Settings, VlanKey,
+};
 use forebay_common::balance::build_ring;
 use forebay_common::family::Family;
 use forebay_common::flow::{Direction, Flow, FlowKey, FlowKind, FlowRef};
 use forebay_common::model::{ModelFamily, ModelTables};
 use forebay_common::reason::Reason;
-use forebay_common::tables::{InsertError, Route, Scratch, Shared, Tables};
+use forebay_common::tables::{InsertError, PerCpu, Route, Scratch, Shared, Tables};
 
 use crate::api::Step;
 use crate::config::model::Config;
@@ -166,6 +168,14 @@ impl Shared for Trace<'_> {
         self.tables.interface_slot(ifindex)
     }
 
+    fn vlan_slot(&self, key: &VlanKey) -> Option<u32> {
+        self.tables.vlan_slot(key)
+    }
+
+    fn per_cpu<R>(&self, look: impl FnOnce(&mut PerCpu) -> R) -> Option<R> {
+        self.tables.per_cpu(look)
+    }
+
     fn address_filter(&self, word: u32) -> u64 {
         self.tables.address_filter(word)
     }
@@ -238,6 +248,18 @@ impl<A: ModelFamily + Into<IpAddr>> Tables<A> for Trace<'_> {
         found
     }
 
+    fn fragments<R>(
+        &self,
+        key: &FragmentKey<A>,
+        look: impl FnOnce(&mut Fragments) -> R,
+    ) -> Option<R> {
+        self.tables.fragments(key, look)
+    }
+
+    fn remember_fragments(&self, key: &FragmentKey<A>, fragments: &Fragments) {
+        self.tables.remember_fragments(key, fragments);
+    }
+
     fn in_virtual_network(&self, address: A) -> bool {
         let found = self.tables.in_virtual_network(address);
         let answer = if found { "yes" } else { "no" };
@@ -262,8 +284,11 @@ impl<A: ModelFamily + Into<IpAddr>> Tables<A> for Trace<'_> {
         let answer = match self.route {
             Route::Hop(hop) => format!("an attached interface, to {}", mac(hop.mac.octets())),
             Route::Local => "none: it is the host itself, or there is no route".to_owned(),
-            Route::Kernel => "the kernel must see to it (unknown neighbour, or an interface that is not attached)".to_owned(),
-            Route::TooBig => "too big for it".to_owned(),
+            Route::NoNeighbor(_) => {
+                "an attached interface, to a neighbour that the host has not resolved".to_owned()
+            }
+            Route::Kernel => "the kernel must see to it: the interface is not attached".to_owned(),
+            Route::TooBig(mtu) => format!("too big for it: at most {mtu} bytes"),
             Route::None => "no route".to_owned(),
         };
         self.note(format!("which way to {destination}?"), answer);

@@ -1,0 +1,236 @@
+//! ICMP errors of the node's own: a packet that cannot go on, and whose sender is to be told (RFC 792,
+//! RFC 1812 section 4.3, RFC 4443 section 2.4). Built around the packet itself, which is what it quotes.
+
+use super::{Goes, Outcome, Step, conclude, limit, vlan};
+use crate::abi::{Owner, Settings};
+use crate::family::{Family, V4, V6};
+use crate::reason::Reason;
+use crate::tables::{AnswerKind, Shared, Tables};
+use crate::wire::{
+    Ethernet, Field16, Frame, Icmp, IpHeader, LinkLayer, Mac, Network, Short, Word, checksum,
+    link_layer, upper,
+};
+
+/// Octets that are summed at once.
+const UNIT: usize = 4;
+/// Group bit of a MAC address, in its raw first word.
+const GROUP: u32 = u32::from_ne_bytes([1, 0, 0, 0]);
+
+/// What is said about a packet.
+#[derive(Clone, Copy)]
+struct Complaint {
+    /// Why the packet goes no further.
+    cause: Reason,
+    /// Under what it is counted once its sender was told.
+    told: Reason,
+    /// Type and code, host byte order.
+    kind: u16,
+    /// The word after the checksum, host byte order.
+    rest: u32,
+}
+
+/// Whether the sender of a packet that ends for this reason is told.
+#[inline(always)]
+pub(super) fn is_told(reason: Reason) -> bool {
+    matches!(reason, Reason::HopsExceeded | Reason::TooBig)
+}
+
+/// Notes for the stage why a packet ends; false when that cannot be.
+#[inline(always)]
+pub(super) fn note<T: Shared>(tables: &T, cause: Reason) -> bool {
+    tables.per_cpu(|cpu| cpu.complaint = cause as u32).is_some()
+}
+
+/// The stage of complaints.
+#[inline(always)]
+pub fn complain<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &mut F, tables: &T) -> Outcome {
+    let step = dispatch(frame, tables);
+    // What cannot be said is not said about again.
+    let step = match step {
+        Err(reason) if is_told(reason) => Ok(Step::to(Goes::Drop, reason, 0)),
+        other => other,
+    };
+    conclude(tables, step)
+}
+
+#[inline(always)]
+fn dispatch<F: Frame, T: Tables<V4> + Tables<V6>>(
+    frame: &mut F,
+    tables: &T,
+) -> Result<Step, Reason> {
+    let link = link_layer(frame)?;
+    let settings = tables.settings().ok_or(Reason::NotConfigured)?;
+    let noted = tables.per_cpu(|cpu| (cpu.complaint, cpu.mtu));
+    let (cause, mtu) = noted.ok_or(Reason::NotConfigured)?;
+    match link.ethertype {
+        V4::ETHERTYPE => tell::<V4, F, T>(frame, tables, link, settings, chosen::<V4>(cause, mtu)),
+        V6::ETHERTYPE => tell::<V6, F, T>(frame, tables, link, settings, chosen::<V6>(cause, mtu)),
+        _ => Err(Reason::NotIp),
+    }
+}
+
+#[inline(always)]
+fn chosen<A: Family>(cause: u32, mtu: u32) -> Complaint {
+    let (cause, told, kind, rest) = if cause == Reason::TooBig as u32 {
+        (Reason::TooBig, Reason::TooBigSent, A::TOO_BIG, mtu)
+    } else if cause == Reason::HopsExceeded as u32 {
+        (
+            Reason::HopsExceeded,
+            Reason::TimeExceededSent,
+            A::TIME_EXCEEDED,
+            0,
+        )
+    } else {
+        (
+            Reason::NoBackend,
+            Reason::UnreachableSent,
+            A::HOST_UNREACHABLE,
+            0,
+        )
+    };
+    Complaint {
+        cause,
+        told,
+        kind,
+        rest,
+    }
+}
+
+#[inline(always)]
+fn tell<A: Network, F: Frame, T: Tables<A>>(
+    frame: &mut F,
+    tables: &T,
+    link: LinkLayer,
+    settings: &Settings,
+    complaint: Complaint,
+) -> Result<Step, Reason> {
+    let cause = complaint.cause;
+    let ip = frame.at::<A::Header>(link.offset).ok_or(cause)?;
+    let (asker, asked) = (ip.source(), ip.destination());
+    let length = ip.length() as usize;
+    let ethernet = frame.at::<Ethernet>(0).ok_or(cause)?;
+    let macs = (ethernet.source.get(), ethernet.destination.get());
+    if !may_be_told::<A, F>(frame, ip, link, macs.1) {
+        return Err(cause);
+    }
+    let speaker = speaker(frame, tables, link, asked);
+    if !limit::admits(tables, settings, AnswerKind::Error, asker) {
+        return Err(cause);
+    }
+    let tags = link.tags(frame);
+    let own = size_of::<A::Header>() + size_of::<Icmp>();
+    let there = (frame.length() as usize).saturating_sub(link.offset);
+    let most = A::LONGEST_ERROR as usize - own;
+    let quote = length.min(there).min(most) & !(UNIT - 1);
+    let surplus = there as i32 - quote as i32;
+    if (surplus != 0 && !frame.extend_back(-surplus)) || !frame.extend_front(own as i32) {
+        return Err(cause);
+    }
+    begin_frame(frame, link, macs, tags, A::ETHERTYPE).ok_or(cause)?;
+    let payload = (size_of::<Icmp>() + quote) as u16;
+    let ip = frame.at::<A::Header>(link.offset).ok_or(cause)?;
+    ip.begin(speaker, asker, A::ICMP, payload);
+    let start = link.offset + size_of::<A::Header>();
+    let message = frame.at::<Icmp>(start).ok_or(cause)?;
+    message.kind.set(complaint.kind.to_be());
+    message.checksum.set(0);
+    message.rest.set(complaint.rest.to_be());
+    let mut sum = u64::from(complaint.kind.to_be()) + u64::from(complaint.rest.to_be());
+    if A::AF == V6::AF {
+        // The pseudo-header (RFC 8200 section 8.1).
+        sum += speaker.sum() + asker.sum();
+        sum += u64::from(u32::from(payload).to_be()) + u64::from(u32::from(A::ICMP).to_be());
+    }
+    sum += sum_of::<A, F>(frame, link.offset + own, quote).ok_or(cause)?;
+    let message = frame.at::<Icmp>(start).ok_or(cause)?;
+    message.checksum.set(!checksum::fold(sum));
+    Ok(Step::transmit(complaint.told))
+}
+
+/// Whether anybody may be told about a packet: not about ICMP errors, later fragments, and what came to
+/// or from many (RFC 1812 section 4.3.2.7, RFC 4443 section 2.4).
+#[inline(always)]
+fn may_be_told<A: Network, F: Frame>(
+    frame: &F,
+    ip: &A::Header,
+    link: LinkLayer,
+    destination: Mac,
+) -> bool {
+    let Ok(upper) = upper::<A, F>(frame, ip, link.offset) else {
+        return false;
+    };
+    let is_error = upper.protocol == A::ICMP
+        && frame
+            .at::<Short>(upper.start)
+            .is_none_or(|kind| kind.value.host() >> 8 != u16::from(A::ECHO[0]));
+    !is_error
+        && upper.piece.offset == 0
+        && destination.head & GROUP == 0
+        && ip.source().is_global_unicast()
+}
+
+/// Who says it, as somebody the asker knows: the frontend that it wrote to, else the node's own address
+/// on that link, else whom it wrote to.
+#[inline(always)]
+fn speaker<A: Family, F: Frame, T: Tables<A>>(
+    frame: &F,
+    tables: &T,
+    link: LinkLayer,
+    asked: A,
+) -> A {
+    let is_frontend = tables
+        .owner(asked)
+        .is_some_and(|owner| owner.roles & Owner::FRONTEND != 0);
+    if is_frontend {
+        return asked;
+    }
+    let slot = vlan::ingress_slot(frame, tables, link);
+    let own = slot
+        .and_then(|slot| tables.interface(slot))
+        .map_or(A::default(), A::of_interface);
+    if own == A::default() { asked } else { own }
+}
+
+/// Writes a link layer like that of the packet, towards its sender.
+#[inline(always)]
+fn begin_frame<F: Frame>(
+    frame: &F,
+    link: LinkLayer,
+    macs: (Mac, Mac),
+    tags: [u32; 2],
+    ethertype: u16,
+) -> Option<()> {
+    let ethernet = frame.at::<Ethernet>(0)?;
+    ethernet.destination.set(macs.0);
+    ethernet.source.set(macs.1);
+    let tags_at = size_of::<Ethernet>() - size_of::<Field16>();
+    if tags[0] != 0 {
+        frame.at::<Word>(tags_at)?.value.set(tags[0]);
+    }
+    if tags[1] != 0 {
+        frame
+            .at::<Word>(tags_at + size_of::<Word>())?
+            .value
+            .set(tags[1]);
+    }
+    // VERIFIER: an offset of its own; a pointer that was moved back cannot be checked.
+    let kind_at = frame.blurred(link.offset - size_of::<Field16>());
+    let kind = frame.at::<Short>(kind_at)?;
+    kind.value.set(ethertype.to_be());
+    Some(())
+}
+
+/// Sum of the `length` octets (a multiple of [`UNIT`]) at `at`.
+#[inline(always)]
+fn sum_of<A: Family, F: Frame>(frame: &F, at: usize, length: usize) -> Option<u64> {
+    let mut sum = 0;
+    let mut done = 0;
+    while done < A::LONGEST_ERROR as usize {
+        if done >= length {
+            break;
+        }
+        sum += u64::from(frame.at::<Word>(at + done)?.value.get());
+        done += UNIT;
+    }
+    Some(sum)
+}
