@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Result;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -37,7 +38,10 @@ struct Order {
 
 impl Advertiser {
     /// Starts the task; what it changes on the host is noted in the state folder.
-    pub fn start(netlink: Netlink, state_dir: &Path) -> Self {
+    ///
+    /// # Errors
+    /// No netlink socket is to be had.
+    pub fn start(state_dir: &Path) -> Result<Self> {
         let (orders, receiver) = mpsc::channel(16);
         let socket = PacketSocket::open().inspect_err(|error| {
             log::warn!("addresses are not announced: {error:#}; neighbours that know another MAC address for them learn the new one late");
@@ -45,11 +49,11 @@ impl Advertiser {
         let task = Task {
             schedule: Schedule::default(),
             socket: socket.ok(),
-            proxies: ProxyEntries::open(netlink, state_dir),
+            proxies: ProxyEntries::open(Netlink::connect()?, state_dir),
             started: Instant::now(),
         };
         tokio::spawn(task.work(receiver));
-        Self { orders }
+        Ok(Self { orders })
     }
 
     /// Takes what is claimed from now on: what is new is announced, and all of it if `again`. What comes

@@ -83,8 +83,8 @@ async fn begin(
     }
     let clock = dataplane.measure_clock()?;
     let calls = control_socket::listen(&config.api.socket).await?;
-    let advertiser = Advertiser::start(netlink.clone(), &config.node.state_dir);
-    let neighbors = Neighbors::start(&netlink, &config.node.state_dir);
+    let advertiser = Advertiser::start(&config.node.state_dir)?;
+    let neighbors = Neighbors::start(&config.node.state_dir)?;
     let mut daemon = Daemon {
         options,
         neighbors,

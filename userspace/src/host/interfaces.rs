@@ -18,8 +18,9 @@ use super::metrics::add_metrics;
 use super::xdp_features::XdpFeatures;
 use crate::control_plane::HostInterface;
 
-/// A connection to the kernel's routing tables.
-#[derive(Debug, Clone)]
+/// A connection to the kernel's routing tables. The kernel refuses a list on a connection on which
+/// another one is under way, so every task has a connection of its own.
+#[derive(Debug)]
 pub struct Netlink {
     pub(super) handle: Handle,
     features: XdpFeatures,

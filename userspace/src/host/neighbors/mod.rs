@@ -62,22 +62,25 @@ pub struct Neighbors {
 
 impl Neighbors {
     /// Starts the task, which waits for its first terms.
-    pub fn start(netlink: &Netlink, state_dir: &Path) -> Self {
+    ///
+    /// # Errors
+    /// No netlink socket is to be had.
+    pub fn start(state_dir: &Path) -> Result<Self> {
         let (terms, receiver) = watch::channel(NeighborTerms::default());
         let changed = Arc::new(Notify::new());
         let keeper = Keeper {
-            netlink: netlink.clone(),
+            netlink: Netlink::connect()?,
             store: Store::open(state_dir),
             gateways: Vec::new(),
             next_read: Instant::now(),
             is_outdated: true,
         };
         let task = tokio::spawn(keeper.work(receiver, changed.clone()));
-        Self {
+        Ok(Self {
             terms,
             changed,
             task,
-        }
+        })
     }
 
     /// Goes by these terms from now on.
