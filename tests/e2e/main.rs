@@ -26,6 +26,7 @@ mod not_ours;
 mod reload;
 mod restart;
 mod run_refuses;
+mod shared;
 mod show;
 mod spread;
 mod udp;

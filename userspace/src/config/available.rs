@@ -32,7 +32,7 @@ const TABLES: [MissingTable; 6] = [
     table("security_group", "a security group"),
 ];
 
-const KEYS: [MissingKey; 22] = [
+const KEYS: [MissingKey; 21] = [
     key("node", "full_nat_ipv4", "full-nat", UNSET, is_set),
     key("node", "full_nat_ipv6", "full-nat", UNSET, is_set),
     key(
@@ -47,7 +47,6 @@ const KEYS: [MissingKey; 22] = [
     key("api", "whoami", "whoami", UNSET, is_set),
     key("api", "group", "reading by a system group", UNSET, is_set),
     key("log", "flow_log", "the flow log", UNSET, is_set),
-    key("frontend", "shared", "a shared frontend", "false", is_true),
     key(
         "frontend",
         "ipv4",
@@ -198,10 +197,6 @@ fn is(value: &Value, words: &[&str]) -> bool {
 
 fn is_set(value: &Value) -> bool {
     value.as_str().is_some_and(|text| !text.is_empty())
-}
-
-fn is_true(value: &Value) -> bool {
-    value.as_bool() == Some(true)
 }
 
 fn is_not_zero(value: &Value) -> bool {

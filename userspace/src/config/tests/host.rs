@@ -82,6 +82,15 @@ fn a_shared_frontend_whose_address_the_host_lacks_gets_a_warning() {
 }
 
 #[test]
+fn only_frontends_that_do_not_share_lose_an_address_to_the_host() {
+    let taken =
+        |text: &str| host(&[WEB[0], "10.0.1.11"]).taken(&read(text, host(&[])).unwrap().config);
+    let expected = (WEB[0].parse().unwrap(), "eth9".to_owned());
+    assert_eq!(taken(BASE), BTreeSet::from([expected]));
+    assert_eq!(taken(&shared()), BTreeSet::new());
+}
+
+#[test]
 fn a_public_ip_is_never_the_hosts_own() {
     let public_ip = "[[public_ip]]\nname = \"alice\"\nipv4 = \"203.0.113.50\" #<\n";
     let text = format!("{BASE}{public_ip}");

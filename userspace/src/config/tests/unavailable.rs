@@ -160,7 +160,7 @@ fn keys_of_single_tables() {
 }
 
 #[test]
-fn frontends_that_are_shared_or_prefixes() {
+fn frontends_that_are_prefixes() {
     for (from, to, key, found, expected, feature) in [
         (
             "203.0.113.10/32\"",
@@ -177,14 +177,6 @@ fn frontends_that_are_shared_or_prefixes() {
             "\"2001:db8:1::10/124\"",
             "a single address",
             "a frontend with a prefix",
-        ),
-        (
-            "\"2001:db8:1::10\"",
-            "\"2001:db8:1::10\"\nshared = true #<",
-            "frontend \"web\".shared",
-            "true",
-            "false",
-            "a shared frontend",
         ),
     ] {
         unavailable(&RUNNABLE.replace(from, to), key, found, expected, feature);
