@@ -18,6 +18,10 @@ const IFINDEX: u16 = 1;
 const XDP_FEATURES: u16 = 3;
 /// Takes frames that are redirected to it (`ndo_xdp_xmit`).
 const TAKES_FRAMES: u64 = 4;
+/// Takes those that lie in more than one buffer as well.
+const TAKES_LONG_FRAMES: u64 = 64;
+/// Up to this MTU every driver has room for a frame in one buffer.
+const ONE_BUFFER: u32 = 3000;
 
 /// A question about a device, or the answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -134,15 +138,21 @@ fn complete(interfaces: &mut [HostInterface], known: &BTreeMap<u32, u64>) {
     for interface in interfaces {
         let nic = interface.nic();
         let state = states.get(&nic).copied().unwrap_or_default();
-        interface.takes_redirects = takes_redirects(state, known.get(&nic).copied());
+        let features = known.get(&nic).copied();
+        interface.takes_redirects = takes_redirects(state, features, interface.mtu);
     }
 }
 
 /// Drivers that have native XDP mostly take redirected frames too; generic mode is chosen where there
 /// is none.
-fn takes_redirects(state: XdpState, features: Option<u64>) -> bool {
+fn takes_redirects(state: XdpState, features: Option<u64>, mtu: u32) -> bool {
+    let needed = if mtu > ONE_BUFFER {
+        TAKES_FRAMES | TAKES_LONG_FRAMES
+    } else {
+        TAKES_FRAMES
+    };
     match features {
-        Some(features) => features & TAKES_FRAMES != 0,
+        Some(features) => features & needed == needed,
         None => state != XdpState::Generic,
     }
 }
@@ -170,11 +180,13 @@ mod tests {
     #[test]
     fn the_kernel_decides_and_the_mode_stands_in_for_it() {
         use XdpState::{Generic, Native};
-        assert!(takes_redirects(Native, Some(0x7)));
-        assert!(!takes_redirects(Native, Some(0x3)));
-        assert!(takes_redirects(Generic, Some(0x4)));
-        assert!(!takes_redirects(Generic, None));
-        assert!(takes_redirects(Native, None));
+        assert!(takes_redirects(Native, Some(0x7), 1500));
+        assert!(!takes_redirects(Native, Some(0x3), 1500));
+        assert!(takes_redirects(Generic, Some(0x4), 1500));
+        assert!(!takes_redirects(Generic, None, 1500));
+        assert!(takes_redirects(Native, None, 9000));
+        assert!(!takes_redirects(Native, Some(0x7), 9000));
+        assert!(takes_redirects(Native, Some(0x47), 9000));
     }
 
     #[test]
