@@ -23,6 +23,7 @@ mod log;
 mod neighbors;
 mod next_hops;
 mod not_ours;
+mod redirects;
 mod reload;
 mod restart;
 mod run_refuses;
