@@ -122,6 +122,7 @@ async fn begin(
         log::warn!("{warning}");
     }
     daemon.keep_neighbors();
+    daemon.neighbors.begun().await;
     daemon.ready = true;
     log::info!(
         "{} is ready: {} rules on {} interfaces",

@@ -57,6 +57,7 @@ pub struct NeighborTerms {
 pub struct Neighbors {
     terms: watch::Sender<NeighborTerms>,
     changed: Arc<Notify>,
+    asked: watch::Receiver<bool>,
     task: JoinHandle<()>,
 }
 
@@ -67,9 +68,11 @@ impl Neighbors {
     /// No netlink socket is to be had.
     pub fn start(state_dir: &Path) -> Result<Self> {
         let (terms, receiver) = watch::channel(NeighborTerms::default());
+        let (asks, asked) = watch::channel(false);
         let changed = Arc::new(Notify::new());
         let keeper = Keeper {
             netlink: Netlink::connect()?,
+            asks,
             store: Store::open(state_dir),
             gateways: Vec::new(),
             next_read: Instant::now(),
@@ -79,8 +82,15 @@ impl Neighbors {
         Ok(Self {
             terms,
             changed,
+            asked,
             task,
         })
+    }
+
+    /// Waits until the kernel was asked for the first time, but not for long.
+    pub async fn begun(&self) {
+        let mut asked = self.asked.clone();
+        let _ = tokio::time::timeout(RETRY, asked.wait_for(|asked| *asked)).await;
     }
 
     /// Goes by these terms from now on.
@@ -170,6 +180,8 @@ impl Store {
 
 struct Keeper {
     netlink: Netlink,
+    /// Whether the kernel was asked once.
+    asks: watch::Sender<bool>,
     store: Store,
     /// Gateways as last read.
     gateways: Vec<Neighbor>,
@@ -194,6 +206,7 @@ impl Keeper {
                     Vec::new()
                 }
             };
+            self.asks.send_replace(true);
             let mut again = tokio::time::interval(pause(kept.len()));
             let asks_again = current.asks_again && !kernel_asks_again();
             let (is_outdated, next_read) = (self.is_outdated, self.next_read);
