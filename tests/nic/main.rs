@@ -16,3 +16,4 @@ mod intact;
 mod node;
 mod queues;
 mod restart;
+mod vlan;
