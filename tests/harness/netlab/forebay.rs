@@ -14,7 +14,7 @@ use super::namespace::NamespaceHandle;
 use super::process::Process;
 
 /// How long the daemon may take to get ready or to end: emulated, the verifier alone takes seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(240);
 /// How much of the log is shown when it does not, from its begin and from its end: what the verifier says
 /// can have a hundred thousand lines.
 const SHOWN: usize = 40;
