@@ -9,11 +9,11 @@
 )]
 
 mod bulk;
+mod intact;
 mod scene;
 
-mod balance;
-mod intact;
 mod node;
 mod queues;
 mod restart;
+mod traffic;
 mod vlan;

@@ -1,16 +1,17 @@
 //! Requests through the driver, in both ways to be connected.
 
-use forebay_tests::netlab::{Lab, address};
 use std::net::{IpAddr, SocketAddr};
 
 use forebay_tests::netlab::client::{curl, spread, udp_ask, udp_socket};
+use forebay_tests::netlab::{Lab, address};
 
+use crate::intact;
 use crate::scene::{ARMS, Scene, both, frontend};
 
 #[test]
-fn requests_and_datagrams_are_spread_over_the_instances() {
+fn requests_datagrams_and_large_transfers_arrive_in_both_directions() {
     for arms in ARMS {
-        let Some(scene) = Scene::run(arms) else {
+        let Some(scene) = Scene::run_with(arms, intact::add_rule) else {
             return;
         };
         for to in frontend(80) {
@@ -20,6 +21,7 @@ fn requests_and_datagrams_are_spread_over_the_instances() {
         for (source, to) in sources.into_iter().zip(frontend(5000)) {
             assert_datagrams_return(&scene.lab, source, to);
         }
+        intact::assert_large_transfers(&scene);
     }
 }
 
