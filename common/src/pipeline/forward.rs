@@ -174,8 +174,13 @@ fn resolve<A: Family, T: Tables<A>>(
             flow.set_hop(hop, now as u32);
             Resolved::Hop
         }
-        // The kernel would tell the sender to go to the neighbour by itself.
-        Route::NoNeighbor(device) if A::AF == V6::AF && device == ingress => {
+        // The kernel would tell the sender to go to the neighbour by itself. What it tells of an answer, it
+        // tells the frontend, which is nobody on the link; and nobody else resolves clients.
+        Route::NoNeighbor(device)
+            if A::AF == V6::AF
+                && device == ingress
+                && FlowKind::direction(flow.kind()) == Direction::ToInstance =>
+        {
             Resolved::NeighborUnknown
         }
         Route::NoNeighbor(_) | Route::Kernel => Resolved::Kernel,
