@@ -68,6 +68,11 @@ pub struct PerCpu {
     pub leaves: u32,
     /// Slot of the interface that it leaves by.
     pub slot: u32,
+    /// Where the first fragment at hand lies in its packet, as in [`crate::abi::Fragments::stretches`]; 0: it
+    /// is none.
+    pub first: u32,
+    /// Unused.
+    pub padding: u32,
     /// Answers, by kind and asker.
     pub windows: [Window; 2 * ASKERS as usize],
 }
@@ -79,6 +84,8 @@ impl Default for PerCpu {
             mtu: 0,
             leaves: 0,
             slot: 0,
+            first: 0,
+            padding: 0,
             windows: [Window::default(); 2 * ASKERS as usize],
         }
     }

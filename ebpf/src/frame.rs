@@ -64,13 +64,15 @@ impl<const HELD: bool> Frame for XdpFrame<'_, HELD> {
 
     #[inline(always)]
     fn blurred(&self, offset: usize) -> usize {
-        (offset ^ self.unknown_zero()) & 31
+        // VERIFIER: the mask must come last, or Linux 6.1 sees no bound.
+        let unknown = offset ^ self.unknown_zero();
+        (if HELD { opaque(unknown) } else { unknown }) & 31
     }
 
     #[inline(always)]
     fn blurred_far(&self, offset: usize) -> usize {
         let zero = self.unknown_zero();
-        (offset ^ (zero | zero << 5 | zero << 10)) & FAR
+        opaque(offset ^ (zero | zero << 5 | zero << 10)) & FAR
     }
 
     #[inline(always)]

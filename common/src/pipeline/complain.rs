@@ -8,11 +8,13 @@ use crate::reason::Reason;
 use crate::tables::{AnswerKind, Shared, Tables};
 use crate::wire::{
     Ethernet, Field16, Frame, Icmp, IpHeader, LinkLayer, Mac, Network, Short, Word, checksum,
-    link_layer, upper,
+    link_layer, sum_of, upper,
 };
 
-/// Octets that are summed at once.
+/// Quotes are cut to a multiple of this many octets.
 const UNIT: usize = 4;
+/// Longest quote of both families, bytes.
+const LONGEST_QUOTE: usize = 1280 - 48;
 /// Group bit of a MAC address, in its raw first word.
 const GROUP: u32 = u32::from_ne_bytes([1, 0, 0, 0]);
 
@@ -60,17 +62,21 @@ fn dispatch<F: Frame, T: Tables<V4> + Tables<V6>>(
 ) -> Result<Step, Reason> {
     let link = link_layer(frame)?;
     let settings = tables.settings().ok_or(Reason::NotConfigured)?;
-    let noted = tables.per_cpu(|cpu| (cpu.complaint, cpu.mtu));
-    let (cause, mtu) = noted.ok_or(Reason::NotConfigured)?;
     match link.ethertype {
-        V4::ETHERTYPE => tell::<V4, F, T>(frame, tables, link, settings, chosen::<V4>(cause, mtu)),
-        V6::ETHERTYPE => tell::<V6, F, T>(frame, tables, link, settings, chosen::<V6>(cause, mtu)),
+        V4::ETHERTYPE => tell::<V4, F, T>(frame, tables, link, settings),
+        V6::ETHERTYPE => tell::<V6, F, T>(frame, tables, link, settings),
         _ => Err(Reason::NotIp),
     }
 }
 
+/// What was noted for this packet.
+///
+/// VERIFIER: asked for where it is used, so that what lies between is verified once for all complaints.
 #[inline(always)]
-fn chosen<A: Family>(cause: u32, mtu: u32) -> Complaint {
+fn noted<A: Family, T: Shared>(tables: &T) -> Complaint {
+    let (cause, mtu) = tables
+        .per_cpu(|cpu| (cpu.complaint, cpu.mtu))
+        .unwrap_or_default();
     let (cause, told, kind, rest) = if cause == Reason::TooBig as u32 {
         (Reason::TooBig, Reason::TooBigSent, A::TOO_BIG, mtu)
     } else if cause == Reason::HopsExceeded as u32 {
@@ -102,20 +108,42 @@ fn tell<A: Network, F: Frame, T: Tables<A>>(
     tables: &T,
     link: LinkLayer,
     settings: &Settings,
-    complaint: Complaint,
 ) -> Result<Step, Reason> {
-    let cause = complaint.cause;
-    let ip = frame.at::<A::Header>(link.offset).ok_or(cause)?;
+    match wrapped::<A, F, T>(frame, tables, link, settings) {
+        Some(sum) => {
+            let complaint = noted::<A, T>(tables);
+            let start = link.offset + size_of::<A::Header>();
+            let message = frame.at::<Icmp>(start).ok_or(complaint.cause)?;
+            let sum = sum + u64::from(complaint.kind.to_be()) + u64::from(complaint.rest.to_be());
+            message.kind.set(complaint.kind.to_be());
+            message.rest.set(complaint.rest.to_be());
+            message.checksum.set(!checksum::fold(sum));
+            Ok(Step::transmit(complaint.told))
+        }
+        None => Err(noted::<A, T>(tables).cause),
+    }
+}
+
+/// Wraps a packet as the quote of a message to its sender, all but the message's own header; the sum of what
+/// its checksum covers besides that.
+#[inline(always)]
+fn wrapped<A: Network, F: Frame, T: Tables<A>>(
+    frame: &mut F,
+    tables: &T,
+    link: LinkLayer,
+    settings: &Settings,
+) -> Option<u64> {
+    let ip = frame.at::<A::Header>(link.offset)?;
     let (asker, asked) = (ip.source(), ip.destination());
     let length = ip.length() as usize;
-    let ethernet = frame.at::<Ethernet>(0).ok_or(cause)?;
+    let ethernet = frame.at::<Ethernet>(0)?;
     let macs = (ethernet.source.get(), ethernet.destination.get());
     if !may_be_told::<A, F>(frame, ip, link, macs.1) {
-        return Err(cause);
+        return None;
     }
     let speaker = speaker(frame, tables, link, asked);
     if !limit::admits(tables, settings, AnswerKind::Error, asker) {
-        return Err(cause);
+        return None;
     }
     let tags = link.tags(frame);
     let own = size_of::<A::Header>() + size_of::<Icmp>();
@@ -124,27 +152,19 @@ fn tell<A: Network, F: Frame, T: Tables<A>>(
     let quote = length.min(there).min(most) & !(UNIT - 1);
     let surplus = there as i32 - quote as i32;
     if (surplus != 0 && !frame.extend_back(-surplus)) || !frame.extend_front(own as i32) {
-        return Err(cause);
+        return None;
     }
-    begin_frame(frame, link, macs, tags, A::ETHERTYPE).ok_or(cause)?;
+    begin_frame(frame, link, macs, tags, A::ETHERTYPE)?;
     let payload = (size_of::<Icmp>() + quote) as u16;
-    let ip = frame.at::<A::Header>(link.offset).ok_or(cause)?;
+    let ip = frame.at::<A::Header>(link.offset)?;
     ip.begin(speaker, asker, A::ICMP, payload);
-    let start = link.offset + size_of::<A::Header>();
-    let message = frame.at::<Icmp>(start).ok_or(cause)?;
-    message.kind.set(complaint.kind.to_be());
-    message.checksum.set(0);
-    message.rest.set(complaint.rest.to_be());
-    let mut sum = u64::from(complaint.kind.to_be()) + u64::from(complaint.rest.to_be());
+    let mut sum = sum_of::<LONGEST_QUOTE, F>(frame, link.offset + own, quote)?;
     if A::AF == V6::AF {
         // The pseudo-header (RFC 8200 section 8.1).
         sum += speaker.sum() + asker.sum();
         sum += u64::from(u32::from(payload).to_be()) + u64::from(u32::from(A::ICMP).to_be());
     }
-    sum += sum_of::<A, F>(frame, link.offset + own, quote).ok_or(cause)?;
-    let message = frame.at::<Icmp>(start).ok_or(cause)?;
-    message.checksum.set(!checksum::fold(sum));
-    Ok(Step::transmit(complaint.told))
+    Some(sum)
 }
 
 /// Whether anybody may be told about a packet: not about ICMP errors, later fragments, and what came to
@@ -218,19 +238,4 @@ fn begin_frame<F: Frame>(
     let kind = frame.at::<Short>(kind_at)?;
     kind.value.set(ethertype.to_be());
     Some(())
-}
-
-/// Sum of the `length` octets (a multiple of [`UNIT`]) at `at`.
-#[inline(always)]
-fn sum_of<A: Family, F: Frame>(frame: &F, at: usize, length: usize) -> Option<u64> {
-    let mut sum = 0;
-    let mut done = 0;
-    while done < A::LONGEST_ERROR as usize {
-        if done >= length {
-            break;
-        }
-        sum += u64::from(frame.at::<Word>(at + done)?.value.get());
-        done += UNIT;
-    }
-    Some(sum)
 }

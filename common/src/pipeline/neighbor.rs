@@ -9,7 +9,7 @@ use crate::reason::Reason;
 use crate::tables::{Shared, Tables};
 use crate::wire::{
     Arp, Ethernet, Field128, Frame, IpHeader, Ipv6Header, LinkLayer, Mac, Neighbor, Solicitation,
-    Word, checksum,
+    checksum, sum_of,
 };
 
 /// Ethernet type of ARP, host byte order.
@@ -165,7 +165,8 @@ fn read<F: Frame, T: Tables<V6>>(
         && length % 8 == 0
         && (question.asker != V6::default() || is_solicited_node(ip.destination()));
     let sum = pseudo_header(question.asker, ip.destination(), length);
-    let sum = sum_of(frame, message_at, length).map(|body| checksum::fold(sum + body));
+    let sum = sum_of::<LONGEST_SOLICITATION, F>(frame, message_at, length)
+        .map(|body| checksum::fold(sum + body));
     if !is_plausible || sum != Some(0xffff) {
         return Err(Reason::NeighborUnanswerable);
     }
@@ -185,21 +186,6 @@ fn pseudo_header(source: V6, destination: V6, length: usize) -> u64 {
         + u64::from(u32::from(V6::ICMP).to_be())
         + source.sum()
         + destination.sum()
-}
-
-/// Sum of the message at `at`.
-#[inline(always)]
-fn sum_of<F: Frame>(frame: &F, at: usize, length: usize) -> Option<u64> {
-    let mut sum = 0;
-    let mut done = 0;
-    while done < LONGEST_SOLICITATION {
-        if done >= length {
-            break;
-        }
-        sum += u64::from(frame.at::<Word>(at + done)?.value.get());
-        done += size_of::<Word>();
-    }
-    Some(sum)
 }
 
 /// Checksum over pseudo-header (RFC 8200 section 8.1) and message, in full.

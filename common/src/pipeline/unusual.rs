@@ -11,7 +11,7 @@ use crate::abi::{FragmentKey, Fragments, Settings};
 use crate::family::{Family, V4, V6};
 use crate::flow::FlowKey;
 use crate::reason::{Fate, Reason};
-use crate::tables::Tables;
+use crate::tables::{Shared, Tables};
 use crate::wire::{
     Frame, IpHeader, LinkLayer, Network, Packet, Transport, Upper, link_layer, transport, upper,
 };
@@ -94,6 +94,14 @@ fn ip<A: Network, F: Frame, T: Tables<A>>(
         Err(reason) => return Err(judged(&key, reason)),
     };
     let identification = upper.piece.identification;
+    let first = if let Part::First(stretch) = part {
+        stretch
+    } else {
+        0
+    };
+    tables
+        .per_cpu(|cpu| cpu.first = first)
+        .ok_or(Reason::NotLoaded)?;
     match admission(tables, &mut key, identification, upper.protocol, part) {
         Admission::Welcome => {}
         Admission::Overlap => return Err(Reason::FragmentOverlap),
@@ -113,8 +121,9 @@ fn ip<A: Network, F: Frame, T: Tables<A>>(
     } else {
         of_a_flow(frame, tables, link, ip, &mut key, part, upper.start, terms)
     }?;
-    if let Part::First(stretch) = part {
-        remember(tables, &key, identification, stretch);
+    let first = first_at_hand(tables);
+    if first != 0 {
+        remember(tables, &key, identification, first);
     }
     Ok(step)
 }
@@ -207,6 +216,15 @@ fn of_later<A: Family, T: Tables<A>>(
     tables.fragments(&of, look).unwrap_or(Admission::Late)
 }
 
+/// Where the first fragment at hand lies in its packet; 0 if it is none.
+///
+/// VERIFIER: kept in memory, where the verifier does not follow it: else all that first fragments have in
+/// common with whole packets would be verified for each.
+#[inline(always)]
+fn first_at_hand<T: Shared>(tables: &T) -> u32 {
+    tables.per_cpu(|cpu| cpu.first).unwrap_or(0)
+}
+
 /// A packet of TCP or UDP, or a part of one.
 #[inline(always)]
 #[expect(
@@ -232,11 +250,13 @@ fn of_a_flow<A: Network, F: Frame, T: Tables<A>>(
         _ => match transport(frame, ip, link.offset, start, key) {
             Ok(packet) => packet,
             Err(reason) => {
-                let reason = match (part, reason) {
-                    // A header in two pieces is how filters are got around (RFC 1858 section 3,
-                    // RFC 7112 section 5).
-                    (Part::First(_), Reason::BadLength | Reason::Truncated) => Reason::FragmentTiny,
-                    _ => reason,
+                // A header in two pieces is how filters are got around (RFC 1858 section 3, RFC 7112
+                // section 5).
+                let is_cut = matches!(reason, Reason::BadLength | Reason::Truncated);
+                let reason = if is_cut && first_at_hand(tables) != 0 {
+                    Reason::FragmentTiny
+                } else {
+                    reason
                 };
                 let ingress = frame.ingress_ifindex();
                 return Err(first::without_flow(tables, key, ingress, reason));

@@ -192,6 +192,16 @@ header!(
 );
 
 header!(
+    /// Thirty-two bytes, for long sums.
+    Block, 32 {
+        /// The first half.
+        first: Field128,
+        /// The second half.
+        second: Field128,
+    }
+);
+
+header!(
     /// What IPv6 extension headers begin with (RFC 8200 section 4).
     Extension, 4 {
         /// Type of the header behind it.

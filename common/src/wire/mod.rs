@@ -5,19 +5,21 @@ mod headers;
 #[cfg(feature = "user")]
 mod host;
 mod parse;
+mod sum;
 mod upper;
 
 pub mod checksum;
 
 pub use field::{Field8, Field16, Field32, Field64, Field128, FieldMac, Mac};
 pub use headers::{
-    Arp, DONT_FRAGMENT, Ethernet, Extension, FragmentHeader, Header, INITIAL_HOPS, Icmp, IpHeader,
-    Ipv4Header, Ipv6Header, Neighbor, Ports, Short, Solicitation, TCP, Tcp, UDP, Udp, VlanTag,
-    Word, tcp_flags,
+    Arp, Block, DONT_FRAGMENT, Ethernet, Extension, FragmentHeader, Header, INITIAL_HOPS, Icmp,
+    IpHeader, Ipv4Header, Ipv6Header, Neighbor, Ports, Short, Solicitation, TCP, Tcp, UDP, Udp,
+    VlanTag, Word, tcp_flags,
 };
 #[cfg(feature = "user")]
 pub use host::HostFrame;
 pub use parse::{LinkLayer, Network, Packet, Transport, link_layer, network, transport};
+pub use sum::sum_of;
 pub use upper::{Piece, Upper, upper};
 
 /// A frame that can be looked at piece by piece.
