@@ -261,7 +261,10 @@ impl<A: Side> Tables<A> for Planned {
     }
 
     fn route(&self, key: &FlowKey<A>, length: u32, ingress: u32) -> Route {
-        let slot_of = |ifindex| self.interface_slot(ifindex);
+        let slot_of = |ifindex| {
+            let slot = self.interface_slot(ifindex)?;
+            Some((slot, self.interface(slot)?.mtu))
+        };
         fib::route(key.source, key.destination, length, ingress, slot_of)
     }
 }

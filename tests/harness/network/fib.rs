@@ -21,13 +21,13 @@ enum Entry {
 }
 
 /// The answer for a packet of `length` bytes with these addresses that came in on `ingress`. `slot_of`
-/// tells the slot of an interface.
+/// tells the slot of an interface, and the MTU that the program's tables have for it.
 pub fn route<A: Side>(
     source: A,
     destination: A,
     length: u32,
     ingress: u32,
-    slot_of: impl Fn(u32) -> Option<u32>,
+    slot_of: impl Fn(u32) -> Option<(u32, u32)>,
 ) -> Route {
     if is_never_forwarded(source) || is_never_forwarded(destination) {
         return Route::Local;
@@ -50,10 +50,10 @@ pub fn route<A: Side>(
             mac: Some(mac),
             mtu,
         } => match slot_of(link.ifindex) {
-            Some(slot) => Route::Hop(Hop {
+            Some((slot, known_mtu)) => Route::Hop(Hop {
                 mac: Mac::from_octets(mac),
                 slot: slot as u16,
-                is_narrow: length != 0 && mtu < link.mtu,
+                is_narrow: length != 0 && mtu < known_mtu,
             }),
             None => Route::Kernel,
         },
