@@ -86,7 +86,9 @@ pub(super) fn translate<A: Network, F: Frame, T: Tables<A>>(
     };
     let device = vlan::ingress_device(frame, tables, link);
     let outer = &scratch.other;
-    let way = way_out(tables, outer, ip.length(), device, ingress)?;
+    // What the kernel would redirect towards a client it tells the frontend, which is nobody on the link.
+    let turns = if new.hides { 0 } else { device };
+    let way = way_out(tables, outer, ip.length(), [device, turns], ingress)?;
     if let Some((_, out)) = way {
         vlan::may_leave(frame, tables, link, out)?;
     }
@@ -182,18 +184,19 @@ fn lookup<A: Family, T: Tables<A>>(
     })
 }
 
-/// Where the message goes; `None`: the kernel sees to it.
+/// Where the message goes that came in on the first of `devices`; `None`: the kernel sees to it. A neighbour
+/// on the second one that is not resolved is not left to it.
 #[inline(always)]
 fn way_out<'t, A: Family, T: Tables<A>>(
     tables: &'t T,
     outer: &FlowKey<A>,
     length: u32,
-    device: u32,
+    devices: [u32; 2],
     ingress: u32,
 ) -> Result<Option<(Hop, &'t Interface)>, Reason> {
-    let hop = match tables.route(outer, length, device) {
+    let hop = match tables.route(outer, length, devices[0]) {
         Route::Hop(hop) => hop,
-        Route::NoNeighbor(out) if A::AF == V6::AF && out == device => {
+        Route::NoNeighbor(out) if A::AF == V6::AF && out == devices[1] => {
             return Err(Reason::NeighborUnknown);
         }
         Route::NoNeighbor(_) | Route::Kernel => return Ok(None),
