@@ -4,6 +4,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use aya::maps::{MapData, ProgramArray};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use forebay_common::abi::{
@@ -15,6 +16,7 @@ use forebay_common::family::{V4, V6};
 use forebay_common::flow::{Direction, Flow, FlowKey, FlowKind, Seen, Timeouts};
 use forebay_common::reason::{REASON_SLOTS, Reason};
 use forebay_common::wire::{Mac, TCP, UDP};
+use forebay_tests::engine::connect_stages;
 
 use crate::bpf;
 use crate::scene::{BACKEND_PORT, Course, Net, PORT, backends};
@@ -56,6 +58,7 @@ pub(crate) struct Product {
     ring: Vec<u32>,
     // Held by the map of rings too.
     _ring_map: OwnedFd,
+    _stages: ProgramArray<MapData>,
 }
 
 /// Where the object is: named by the environment, else published by the build.
@@ -79,6 +82,7 @@ impl Product {
         for name in [names::PROGRAM, names::CLOCKS_PROGRAM] {
             bpf::program(&mut ebpf, name)?.load()?;
         }
+        let stages = connect_stages(&mut ebpf)?;
         let members: Vec<RingMember> = (1..=BACKENDS as u32)
             .map(|backend| RingMember {
                 identity: backend.to_string().into_bytes(),
@@ -90,6 +94,7 @@ impl Product {
             ebpf,
             ring: build_ring(&members),
             _ring_map: bpf::create_array(RING_SIZE)?,
+            _stages: stages,
         };
         product.configure(ports, hop_lifetime)?;
         Ok(product)

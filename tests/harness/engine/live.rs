@@ -55,7 +55,6 @@ impl Live {
         for name in [names::CLOCKS_PROGRAM]
             .into_iter()
             .chain(names::RETIRE_PROGRAMS)
-            .chain(names::STAGE_PROGRAMS)
         {
             xdp(&mut ebpf, name)?
                 .load()
@@ -162,12 +161,18 @@ impl Live {
     }
 }
 
-/// Puts the programs of the stages where the first one looks for them.
-fn connect_stages(ebpf: &mut Ebpf) -> Result<ProgramArray<MapData>> {
+/// Loads the programs of the stages and puts them where the first one looks for them, for as long as the
+/// table is held.
+///
+/// # Errors
+/// The kernel refuses one.
+pub fn connect_stages(ebpf: &mut Ebpf) -> Result<ProgramArray<MapData>> {
     let map = ebpf.take_map(names::STAGES);
     let mut stages = ProgramArray::try_from(map.context("the object has no table of stages")?)?;
     for (index, name) in names::STAGE_PROGRAMS.into_iter().enumerate() {
-        let fd = xdp(ebpf, name)?.fd()?.try_clone()?;
+        let program = xdp(ebpf, name)?;
+        program.load().with_context(|| refused(name))?;
+        let fd = program.fd()?.try_clone()?;
         stages.set(index as u32, &fd, 0)?;
     }
     Ok(stages)

@@ -15,7 +15,7 @@ use forebay_common::family::{V4, V6};
 use forebay_common::flow::FlowKey;
 use forebay_common::reason::Reason;
 
-pub use live::{Live, SHORTEST};
+pub use live::{Live, SHORTEST, connect_stages};
 pub use model::Model;
 pub use object::{OBJECT_VARIABLE, object_path};
 pub use shared::with_live;
