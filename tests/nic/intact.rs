@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
+use forebay_tests::netlab::bulk::{self, Echo};
 use forebay_tests::netlab::config::Rule;
 use forebay_tests::netlab::{Config, Forebay, Lab};
 
-use crate::bulk::{self, Echo};
 use crate::scene::{Scene, frontend};
 
 /// The rule's port.

@@ -8,7 +8,6 @@
     reason = "a test ends at the first thing that goes wrong"
 )]
 
-mod bulk;
 mod intact;
 mod scene;
 

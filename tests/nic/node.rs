@@ -1,9 +1,9 @@
 //! The node's own services behind the driver's XDP path.
 
 use forebay_tests::netlab::address;
+use forebay_tests::netlab::bulk::{self, Echo};
 use forebay_tests::netlab::client::answers_ping;
 
-use crate::bulk::{self, Echo};
 use crate::scene::{ARMS, Scene, both};
 
 #[test]

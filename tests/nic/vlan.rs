@@ -1,10 +1,10 @@
 //! VLAN devices over the node's NICs. The switch is one with access ports, so only frames with the
 //! right tag arrive anywhere.
 
+use forebay_tests::netlab::bulk::Echo;
 use forebay_tests::netlab::client::{answers_ping, curl, spread};
 use forebay_tests::netlab::{Arms, Lab, address};
 
-use crate::bulk::Echo;
 use crate::intact;
 use crate::scene::{ARMS, Scene, frontend};
 

@@ -5,6 +5,7 @@
 //! up when they are dropped, also after a panic, and what a killed process left behind is swept
 //! away by the next lab.
 
+pub mod bulk;
 pub mod client;
 pub mod config;
 mod forebay;

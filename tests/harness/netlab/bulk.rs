@@ -5,14 +5,15 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use forebay_tests::netlab::Namespace;
-use forebay_tests::netlab::client::connect_within;
+
+use super::client::connect_within;
+use super::namespace::Namespace;
 
 /// Emulated machines are slow.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Gives back every byte of every connection to this address, until the test program ends.
-pub(crate) fn serve(at: SocketAddr, namespace: &Namespace) -> Result<()> {
+pub fn serve(at: SocketAddr, namespace: &Namespace) -> Result<()> {
     let listener = namespace
         .enter(|| TcpListener::bind(at))
         .with_context(|| format!("listen on {at}"))?;
@@ -36,12 +37,14 @@ fn give_back(mut stream: TcpStream) -> std::io::Result<()> {
 }
 
 /// An open connection to such a service.
-pub(crate) struct Echo {
+#[derive(Debug)]
+pub struct Echo {
     stream: TcpStream,
 }
 
 impl Echo {
-    pub(crate) fn open(from: &Namespace, to: SocketAddr) -> Result<Self> {
+    /// Connects.
+    pub fn open(from: &Namespace, to: SocketAddr) -> Result<Self> {
         let stream =
             connect_within(from, None, to, PATIENCE).with_context(|| format!("connect to {to}"))?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -50,7 +53,7 @@ impl Echo {
     }
 
     /// Sends so many bytes and compares what comes back, both at the same time.
-    pub(crate) fn exchange(&mut self, bytes: usize) -> Result<()> {
+    pub fn exchange(&mut self, bytes: usize) -> Result<()> {
         let sent = pattern(bytes);
         let mut writer = self.stream.try_clone()?;
         std::thread::scope(|scope| {
