@@ -17,6 +17,8 @@ fn datagrams_of_one_socket_reach_one_instance_and_answers_come_from_the_frontend
         let Scene { lab, forebay, .. } = &scene;
         for to in frontend(5000) {
             let mut used = BTreeSet::new();
+            // Kept, so that no two have one port.
+            let mut sockets = Vec::new();
             for number in 0..40 {
                 let source = SocketAddr::new(client_towards(to), 0);
                 let socket = udp_socket(&lab.client, source).unwrap();
@@ -32,6 +34,7 @@ fn datagrams_of_one_socket_reach_one_instance_and_answers_come_from_the_frontend
                     assert_eq!(udp_ask(&socket, to, &payload).unwrap(), first);
                 }
                 used.insert(first.instance);
+                sockets.push(socket);
             }
             assert_eq!(
                 used.len(),
