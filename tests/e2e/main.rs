@@ -8,21 +8,29 @@
     reason = "a test ends at the first thing that goes wrong"
 )]
 
+mod endpoints;
 mod scene;
 
 mod advertise;
+mod carried;
 mod detach;
+mod echo;
 mod expiry;
 mod explain;
+mod fragments;
 mod hash_seed;
+mod hops;
 mod host;
 mod interfaces;
 mod iperf;
+mod jumbo;
 mod lab_itself;
 mod log;
+mod malformed;
 mod neighbors;
 mod next_hops;
 mod not_ours;
+mod path_mtu;
 mod redirects;
 mod reload;
 mod restart;
@@ -30,5 +38,6 @@ mod run_refuses;
 mod shared;
 mod show;
 mod spread;
+mod tagged;
 mod udp;
 mod unlisted;

@@ -224,7 +224,7 @@ struct Machines<'a> {
 }
 
 /// One end of a cable.
-type Plug<'a> = (&'a Namespace, &'a str);
+pub(super) type Plug<'a> = (&'a Namespace, &'a str);
 
 impl Machines<'_> {
     fn wire(&self, arms: Arms, nics: Option<&Nics>) -> Result<Vec<Nic>> {
@@ -337,10 +337,11 @@ fn plain_cable(a: Plug<'_>, b: Plug<'_>) -> Result<()> {
 /// The same for an end with an XDP program, or one before it without a NIC between. No end leaves
 /// checksums or segmentation to a NIC that is not there, because XDP sees the frame as it was
 /// handed over; and both ends poll, because frames redirected by XDP reach nobody else.
-fn cable(a: Plug<'_>, b: Plug<'_>) -> Result<()> {
+pub(super) fn cable(a: Plug<'_>, b: Plug<'_>) -> Result<()> {
     plain_cable(a, b)?;
     for (namespace, device) in [a, b] {
-        let offloads = "tx off tso off gso off gro on txvlan off rxvlan off";
+        let offloads =
+            "tx off tso off gso off gro on txvlan off rxvlan off tx-vlan-stag-hw-insert off";
         let mut arguments = vec!["-K", device];
         arguments.extend(offloads.split(' '));
         namespace.run("ethtool", &arguments)?;

@@ -5,6 +5,7 @@
 //! up when they are dropped, also after a panic, and what a killed process left behind is swept
 //! away by the next lab.
 
+mod beyond;
 pub mod bulk;
 pub mod client;
 pub mod config;
@@ -17,8 +18,10 @@ mod process;
 mod requirements;
 mod servers;
 mod sniffer;
+mod wire;
 mod workdir;
 
+pub use beyond::Beyond;
 pub use config::Config;
 pub use forebay::{CliOutput, Forebay};
 pub use lab::{Arms, Instance, Lab, address};
@@ -28,4 +31,5 @@ pub use process::Process;
 pub use requirements::missing_requirement;
 pub use servers::IperfServer;
 pub use sniffer::{Heard, Sniffer};
+pub use wire::Wire;
 pub use workdir::{Workdir, sweep};

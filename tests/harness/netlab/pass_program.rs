@@ -16,6 +16,8 @@ const BPF_LINK_CREATE: c_long = 28;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 const BPF_XDP: u32 = 37;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+/// Frames may be longer than a page.
+const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
 const XDP_PASS: u8 = 2;
 
 /// `r0 = XDP_PASS; exit`
@@ -32,6 +34,9 @@ struct ProgramLoad {
     instruction_count: u32,
     instructions: u64,
     license: u64,
+    log: [u64; 2],
+    kernel_version: u32,
+    flags: u32,
 }
 
 /// The head of `union bpf_attr` for `BPF_LINK_CREATE`.
@@ -68,6 +73,8 @@ fn load() -> io::Result<OwnedFd> {
         instruction_count: 2,
         instructions: INSTRUCTIONS.as_ptr() as u64,
         license: c"GPL".as_ptr() as u64,
+        flags: BPF_F_XDP_HAS_FRAGS,
+        ..ProgramLoad::default()
     };
     bpf(BPF_PROG_LOAD, &attributes)
 }
