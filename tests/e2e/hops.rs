@@ -122,6 +122,55 @@ fn icmp_echo_errors_and_path_mtu_answers_that_expire_are_reported_to_the_instanc
     }
 }
 
+#[test]
+fn icmp_echo_errors_and_path_mtu_traces_to_beyond_the_node_show_the_frontend_alone() {
+    if !has_programs(&["traceroute"]) {
+        return;
+    }
+    let Some(mut scene) = Scene::install(Arms::Two, rules_for_traces) else {
+        return;
+    };
+    let far = scene.lab.instance_beyond(1500).unwrap();
+    scene.config.instances[0].ipv4 = far.host.ipv4;
+    scene.config.instances[0].ipv6 = far.host.ipv6;
+    let text = scene.config.to_string();
+    scene.forebay.write_config(&text).unwrap();
+    scene.forebay.start().unwrap();
+    let udp = CLOSED.to_string();
+    for to in frontend(CLOSED) {
+        let to = to.ip().to_string();
+        let arguments = ["-n", "-q", "1", "-w", "2", "-m", "8", "-U", "-p", &udp, &to];
+        let said = run(&scene.lab.client, "traceroute", &arguments);
+        // The node, the two routers behind it, the instance.
+        assert_eq!(hops(&said), [to.as_str(); 4], "{said}");
+    }
+}
+
+#[test]
+fn icmp_echo_errors_and_path_mtu_answers_that_expire_beyond_the_node_are_reported_by_who_saw_it() {
+    let Some(scene) = Scene::run(Arms::Two, |config| {
+        config.pools[0].members.truncate(1);
+        config.rules.push(Rule::new("own", "udp", 5001, 5001));
+    }) else {
+        return;
+    };
+    let Scene { lab, .. } = &scene;
+    let far = lab.client_beyond(1500).unwrap();
+    for to in frontend(5001) {
+        let (source, router): (IpAddr, IpAddr) = match to {
+            SocketAddr::V4(_) => (far.host.ipv4.into(), address::CLIENT_V4.into()),
+            SocketAddr::V6(_) => (far.host.ipv6.into(), address::CLIENT_V6.into()),
+        };
+        let server = UdpService::at(&lab.instances[0], to);
+        let client = udp_socket(&far.host.namespace, SocketAddr::new(source, 0)).unwrap();
+        client.send_to(b"question", to).unwrap();
+        let (_, from) = server.socket.recv_from(&mut [0; 64]).unwrap();
+        server.limit_hops(2);
+        server.socket.send_to(b"answer", from).unwrap();
+        assert_eq!(server.expired(), router, "{to}");
+    }
+}
+
 /// A UDP service on an instance that also hears the ICMP messages of its host.
 struct UdpService {
     socket: UdpSocket,
