@@ -3,7 +3,7 @@
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated as helpers;
 use aya_ebpf::programs::XdpContext;
-use forebay_common::wire::{FAR, Frame, Header};
+use forebay_common::wire::{FAR, Frame, Header, Word};
 
 /// The frame of an XDP context.
 ///
@@ -60,6 +60,13 @@ impl<const HELD: bool> Frame for XdpFrame<'_, HELD> {
         // SAFETY: the bytes are within the frame, `Header` promises alignment 1 and that every bit
         // pattern is valid, and the kernel gives the frame to this CPU alone while the program runs.
         Some(unsafe { &*(start as *const H) })
+    }
+
+    #[inline(always)]
+    fn word(&self, offset: usize) -> Option<u32> {
+        // Off the known-flow path, so held in any case.
+        let frame = XdpFrame::held(self.ctx);
+        frame.at::<Word>(offset).map(|word| word.value.get())
     }
 
     #[inline(always)]

@@ -33,6 +33,7 @@ use crate::tables::KernelTables;
 
 /// Balances and translates every frame of an attached interface.
 #[xdp(frags)]
+#[inline(always)]
 pub fn forebay(ctx: XdpContext) -> u32 {
     let outcome = pipeline::process(&mut XdpFrame::free(&ctx), &KernelTables::new(&ctx));
     act(&ctx, outcome)
@@ -40,6 +41,7 @@ pub fn forebay(ctx: XdpContext) -> u32 {
 
 /// Fragments and extension headers, handed on by [`forebay`].
 #[xdp(frags)]
+#[inline(always)]
 pub fn unusual(ctx: XdpContext) -> u32 {
     let outcome = pipeline::unusual(&mut XdpFrame::held(&ctx), &KernelTables::new(&ctx));
     act(&ctx, outcome)
@@ -47,6 +49,7 @@ pub fn unusual(ctx: XdpContext) -> u32 {
 
 /// ICMP and neighbour discovery, handed on by [`forebay`].
 #[xdp(frags)]
+#[inline(always)]
 pub fn icmp(ctx: XdpContext) -> u32 {
     let outcome = pipeline::icmp(&mut XdpFrame::held(&ctx), &KernelTables::new(&ctx));
     act(&ctx, outcome)
@@ -54,6 +57,7 @@ pub fn icmp(ctx: XdpContext) -> u32 {
 
 /// Packets whose sender is to be told why they go no further, handed on by the others.
 #[xdp(frags)]
+#[inline(always)]
 pub fn complain(ctx: XdpContext) -> u32 {
     let outcome = pipeline::complain(&mut XdpFrame::held(&ctx), &KernelTables::new(&ctx));
     act(&ctx, outcome)
@@ -61,6 +65,7 @@ pub fn complain(ctx: XdpContext) -> u32 {
 
 /// Translated packets that leave with other VLAN tags than they came with, handed on by the others.
 #[xdp(frags)]
+#[inline(always)]
 pub fn tag(ctx: XdpContext) -> u32 {
     let outcome = pipeline::tag(&mut XdpFrame::held(&ctx), &KernelTables::new(&ctx));
     act(&ctx, outcome)

@@ -124,6 +124,8 @@ pub struct Flow<A> {
 const _: () = assert!(size_of::<FlowKey<crate::family::V4>>() == 16);
 const _: () = assert!(size_of::<FlowKey<crate::family::V6>>() == 40);
 const _: () = assert!(size_of::<Flow<crate::family::V4>>() == 64);
+const _: () = assert!(core::mem::offset_of!(Flow<crate::family::V4>, hop_head) == 40);
+const _: () = assert!(core::mem::offset_of!(Flow<crate::family::V6>, hop_head) == 64);
 const _: () = assert!(size_of::<Flow<crate::family::V6>>() == 88);
 
 impl<A: Family> Flow<A> {
@@ -292,16 +294,20 @@ impl<A: Family> FlowRef<'_, A> {
         self.set_bytes(self.bytes().wrapping_add(u64::from(bytes)));
     }
 
-    /// The next hop as last looked up.
+    /// The next hop as last looked up. One load: MAC address and slot are always of one lookup.
     #[inline(always)]
     pub fn hop(self) -> Hop {
+        // SAFETY: `new` promises a valid entry; the three fields are eight aligned bytes, asserted below.
+        let word = unsafe { self.hop_word().read_volatile() }.to_ne_bytes();
+        let [a, b, c, d, e, f, g, h] = word;
+        let slot = u16::from_ne_bytes([g, h]);
         Hop {
             mac: Mac {
-                head: self.hop_head(),
-                tail: self.hop_tail(),
+                head: u32::from_ne_bytes([a, b, c, d]),
+                tail: u16::from_ne_bytes([e, f]),
             },
-            slot: self.hop_slot() & !Hop::NARROW,
-            is_narrow: self.hop_slot() & Hop::NARROW != 0,
+            slot: slot & !Hop::NARROW,
+            is_narrow: slot & Hop::NARROW != 0,
         }
     }
 
@@ -309,20 +315,19 @@ impl<A: Family> FlowRef<'_, A> {
     #[inline(always)]
     pub fn set_hop(self, hop: Hop, stamp: u32) {
         let narrow = if hop.is_narrow { Hop::NARROW } else { 0 };
-        // The slot is written last, so it is read first: another CPU may be doing the same.
-        let slot = self.hop_slot();
-        if slot != 0 && self.hop() == hop {
-            self.set_hop_stamp(stamp);
-            return;
-        }
-        // A reader in between sees none.
-        if slot != 0 {
-            self.set_hop_slot(0);
-        }
-        self.set_hop_head(hop.mac.head);
-        self.set_hop_tail(hop.mac.tail);
+        let [a, b, c, d] = hop.mac.head.to_ne_bytes();
+        let [e, f] = hop.mac.tail.to_ne_bytes();
+        let [g, h] = (hop.slot | narrow).to_ne_bytes();
+        let word = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+        // SAFETY: as for reading.
+        unsafe { self.hop_word().write_volatile(word) };
         self.set_hop_stamp(stamp);
-        self.set_hop_slot(hop.slot | narrow);
+    }
+
+    #[inline(always)]
+    fn hop_word(self) -> *mut u64 {
+        // SAFETY: `new` promises a valid entry.
+        unsafe { (&raw mut (*self.entry.as_ptr()).hop_head).cast() }
     }
 
     word!(last_seen, set_last_seen, last_seen, u64);

@@ -1,22 +1,20 @@
 //! ICMP errors of the node's own: a packet that cannot go on, and whose sender is to be told (RFC 792,
 //! RFC 1812 section 4.3, RFC 4443 section 2.4). Built around the packet itself, which is what it quotes.
 
-use super::{Goes, Outcome, Step, conclude, limit, vlan};
+use super::{Goes, Outcome, Step, conclude, is_longer_than_frame, limit, vlan};
 use crate::abi::{Owner, Settings};
 use crate::family::{Family, V4, V6};
 use crate::reason::Reason;
 use crate::tables::{AnswerKind, Shared, Tables};
 use crate::wire::{
     Ethernet, Field16, Frame, Icmp, IpHeader, LinkLayer, Mac, Network, Short, Word, checksum,
-    link_layer, sum_of, upper,
+    link_layer, sum_of, tags, upper,
 };
 
 /// Quotes are cut to a multiple of this many octets.
 const UNIT: usize = 4;
 /// Longest quote of both families, bytes.
 const LONGEST_QUOTE: usize = 1280 - 48;
-/// Group bit of a MAC address, in its raw first word.
-const GROUP: u32 = u32::from_ne_bytes([1, 0, 0, 0]);
 
 /// What is said about a packet.
 #[derive(Clone, Copy)]
@@ -137,16 +135,21 @@ fn wrapped<A: Network, F: Frame, T: Tables<A>>(
     let (asker, asked) = (ip.source(), ip.destination());
     let length = ip.length() as usize;
     let ethernet = frame.at::<Ethernet>(0)?;
-    let macs = (ethernet.source.get(), ethernet.destination.get());
-    if !may_be_told::<A, F>(frame, ip, link, macs.1) {
+    let (to, from) = (ethernet.source.get(), ethernet.destination.get());
+    let is_for_many = to.is_group() || from.is_group();
+    if is_for_many || !may_be_told::<A, F>(frame, ip, link) {
         return None;
     }
-    let speaker = speaker(frame, tables, link, asked);
+    let macs = (to, vlan::own_mac(frame, tables).unwrap_or(from));
+    let speaker = speaker(frame, tables, asked);
     if !limit::admits(tables, settings, AnswerKind::Error, asker) {
         return None;
     }
-    let tags = link.tags(frame);
+    let tags = tags(frame);
     let own = size_of::<A::Header>() + size_of::<Icmp>();
+    if is_longer_than_frame(frame, link, length as u32) {
+        return None;
+    }
     let there = (frame.length() as usize).saturating_sub(link.offset);
     let most = A::LONGEST_ERROR as usize - own;
     let quote = length.min(there).min(most) & !(UNIT - 1);
@@ -170,12 +173,7 @@ fn wrapped<A: Network, F: Frame, T: Tables<A>>(
 /// Whether anybody may be told about a packet: not about ICMP errors, later fragments, and what came to
 /// or from many (RFC 1812 section 4.3.2.7, RFC 4443 section 2.4).
 #[inline(always)]
-fn may_be_told<A: Network, F: Frame>(
-    frame: &F,
-    ip: &A::Header,
-    link: LinkLayer,
-    destination: Mac,
-) -> bool {
+fn may_be_told<A: Network, F: Frame>(frame: &F, ip: &A::Header, link: LinkLayer) -> bool {
     let Ok(upper) = upper::<A, F>(frame, ip, link.offset) else {
         return false;
     };
@@ -183,32 +181,24 @@ fn may_be_told<A: Network, F: Frame>(
         && frame
             .at::<Short>(upper.start)
             .is_none_or(|kind| kind.value.host() >> 8 != u16::from(A::ECHO[0]));
-    !is_error
-        && upper.piece.offset == 0
-        && destination.head & GROUP == 0
-        && ip.source().is_global_unicast()
+    !is_error && upper.piece.offset == 0 && ip.source().is_global_unicast()
 }
 
 /// Who says it, as somebody the asker knows: the frontend that it wrote to, else the node's own address
 /// on that link, else whom it wrote to.
 #[inline(always)]
-fn speaker<A: Family, F: Frame, T: Tables<A>>(
-    frame: &F,
-    tables: &T,
-    link: LinkLayer,
-    asked: A,
-) -> A {
+fn speaker<A: Family, F: Frame, T: Tables<A>>(frame: &F, tables: &T, asked: A) -> A {
     let is_frontend = tables
         .owner(asked)
         .is_some_and(|owner| owner.roles & Owner::FRONTEND != 0);
     if is_frontend {
         return asked;
     }
-    let slot = vlan::ingress_slot(frame, tables, link);
+    let slot = vlan::ingress_slot(frame, tables);
     let own = slot
         .and_then(|slot| tables.interface(slot))
         .map_or(A::default(), A::of_interface);
-    if own == A::default() { asked } else { own }
+    if own.is_global_unicast() { own } else { asked }
 }
 
 /// Writes a link layer like that of the packet, towards its sender.

@@ -1,7 +1,7 @@
 //! Echo requests to frontends: the node answers for its instances.
 
 use super::first::{may_come_from, without_flow};
-use super::{Goes, Step, complain, key_of, limit, may_be_ours};
+use super::{Goes, Step, complain, key_of, limit, may_be_ours, vlan};
 use crate::abi::{Owner, Settings};
 use crate::family::Family;
 use crate::reason::Reason;
@@ -21,7 +21,7 @@ pub(super) fn request<A: Family, F: Frame, T: Tables<A>>(
     start: usize,
 ) -> Result<Step, Reason> {
     let key = key_of::<A>(ip, A::ICMP);
-    let ingress = frame.ingress_ifindex();
+    let ingress = vlan::ingress_device(frame, tables);
     let message = frame
         .at::<Icmp>(start)
         .filter(|message| message.kind.host() == u16::from(A::ECHO[0]) << 8);
@@ -49,6 +49,10 @@ pub(super) fn request<A: Family, F: Frame, T: Tables<A>>(
     if roles & Owner::ECHO == 0 {
         return Err(Reason::EchoUnanswered);
     }
+    let ethernet = frame.at::<Ethernet>(0).ok_or(Reason::Runt)?;
+    if ethernet.destination.get().is_group() || ethernet.source.get().is_group() {
+        return Err(Reason::EchoUnanswered);
+    }
     if !limit::admits(tables, settings, AnswerKind::Echo, key.source) {
         return Err(Reason::AnswerLimit);
     }
@@ -58,14 +62,18 @@ pub(super) fn request<A: Family, F: Frame, T: Tables<A>>(
     message
         .checksum
         .set(checksum::update(message.checksum.get(), changed));
-    turn_around::<A, F>(frame, ip)
+    turn_around(frame, tables, ip)
 }
 
 /// Sends a packet, or a fragment of one, back to its sender. The sum of the addresses stays.
 #[inline(always)]
-pub(super) fn turn_around<A: Family, F: Frame>(frame: &F, ip: &A::Header) -> Result<Step, Reason> {
+pub(super) fn turn_around<A: Family, F: Frame, T: Tables<A>>(
+    frame: &F,
+    tables: &T,
+    ip: &A::Header,
+) -> Result<Step, Reason> {
     let ethernet = frame.at::<Ethernet>(0).ok_or(Reason::Runt)?;
-    let own = ethernet.destination.get();
+    let own = vlan::own_mac(frame, tables).unwrap_or(ethernet.destination.get());
     ethernet.destination.set(ethernet.source.get());
     ethernet.source.set(own);
     ip.set_addresses(ip.destination(), ip.source());

@@ -4,7 +4,7 @@ use super::vlan;
 use super::{Goes, Step, Terms};
 use crate::abi::{Interface, Settings};
 use crate::family::{Family, V6};
-use crate::flow::{Direction, FlowKey, FlowKind, FlowRef, Hop, Seen};
+use crate::flow::{Direction, FlowKey, FlowKind, FlowRef, Seen};
 use crate::reason::Reason;
 use crate::tables::{Route, Shared, Tables};
 use crate::wire::{Ethernet, Frame, IpHeader, LinkLayer, Packet, Transport, tcp_flags};
@@ -46,10 +46,11 @@ pub(super) fn forward<A: Family, F: Frame, T: Tables<A>>(
     let ethernet = frame.at::<Ethernet>(0).ok_or(Reason::Runt)?;
     account(tables, packet, key.protocol, flow, now);
     let changed = change_addresses(packet, key, flow);
-    let Some((hop, out)) = out else {
+    let Some(out) = out else {
         packet.ip.repair(changed);
         return Ok(Step::pass(Reason::ForwardedByKernel));
     };
+    let hop = flow.hop();
     packet.ip.spend_hop(changed);
     ethernet.destination.set(hop.mac);
     ethernet.source.set(out.mac());
@@ -76,7 +77,10 @@ pub(super) fn depart<F: Frame>(
     Step::to(goes, reason, slot)
 }
 
-/// Next hop and interface by which a packet leaves; `None` when the kernel must see to it.
+/// The interface by which a packet leaves, now that its flow knows the next hop; `None` when the kernel
+/// must see to it.
+///
+/// VERIFIER: no more than a pointer, so that nothing of it is ever undefined.
 #[inline(always)]
 fn way_out<'t, A: Family, F: Frame, T: Tables<A>>(
     frame: &F,
@@ -86,37 +90,34 @@ fn way_out<'t, A: Family, F: Frame, T: Tables<A>>(
     protocol: u32,
     flow: FlowRef<'_, A>,
     terms: Terms<'_>,
-) -> Result<Option<(Hop, &'t Interface)>, Reason> {
+) -> Result<Option<&'t Interface>, Reason> {
     let Terms { settings, now } = terms;
     let mut hop = flow.hop();
     let asks = hop.is_narrow && packet.length > PASSES_EVERYWHERE;
     if asks || hop.slot == 0 || hop_is_stale(flow, settings, now) {
-        let ingress = vlan::ingress_device(frame, tables, link);
-        match resolve(tables, flow, protocol << 16 | packet.length, ingress, now) {
+        let ingress = vlan::ingress_device(frame, tables);
+        let length = packet.length.min(0xffff);
+        match resolve(tables, flow, protocol << 16 | length, ingress, now) {
             Resolved::Hop => {}
             Resolved::Kernel => return Ok(None),
-            Resolved::TooBig => return too_big::<_, A>(packet.ip),
+            Resolved::TooBig => return too_big::<A>(packet.ip),
             Resolved::NeighborUnknown => return Err(Reason::NeighborUnknown),
             Resolved::None => return Err(Reason::NoRoute),
         }
         hop = flow.hop();
-        if hop.slot == 0 {
-            // Another CPU is writing a new one.
-            return Ok(None);
-        }
     }
     let out = tables
         .interface(u32::from(hop.slot))
         .ok_or(Reason::NoRoute)?;
     if packet.length > out.mtu {
         note_mtu(tables, out.mtu);
-        return too_big::<_, A>(packet.ip);
+        return too_big::<A>(packet.ip);
     }
     if takes_no_redirect(out, frame.ingress_ifindex()) {
         return Ok(None);
     }
     vlan::may_leave(frame, tables, link, out)?;
-    Ok(Some((hop, out)))
+    Ok(Some(out))
 }
 
 /// Whether a frame that came in on `ingress` cannot leave by this interface but through the kernel.
@@ -128,7 +129,7 @@ pub(super) fn takes_no_redirect(out: &Interface, ingress: u32) -> bool {
 /// What becomes of a packet that is too long: the kernel cuts it if its sender allows that, else the
 /// sender is told.
 #[inline(always)]
-fn too_big<T, A: Family>(ip: &A::Header) -> Result<Option<T>, Reason> {
+fn too_big<'t, A: Family>(ip: &A::Header) -> Result<Option<&'t Interface>, Reason> {
     if ip.may_be_fragmented() {
         Ok(None)
     } else {

@@ -1,7 +1,7 @@
 //! ICMP and ICMPv6: neighbour discovery, echo requests, and errors about packets of flows.
 
 use super::first::without_flow;
-use super::{Outcome, Step, conclude, echo, key_of, neighbor, quoted};
+use super::{Outcome, Step, conclude, echo, is_longer_than_frame, key_of, neighbor, quoted, vlan};
 use crate::abi::Settings;
 use crate::family::{Family, V4, V6};
 use crate::reason::Reason;
@@ -42,7 +42,11 @@ fn message<A: Network, F: Frame, T: Tables<A>>(
 ) -> Result<Step, Reason> {
     let ip = frame.at::<A::Header>(link.offset).ok_or(Reason::Runt)?;
     let key = key_of::<A>(ip, A::ICMP);
-    let judged = |reason| without_flow(tables, &key, frame.ingress_ifindex(), reason);
+    let ingress = vlan::ingress_device(frame, tables);
+    let judged = |reason| without_flow(tables, &key, ingress, reason);
+    if is_longer_than_frame(frame, link, ip.length()) {
+        return Err(judged(Reason::Truncated));
+    }
     let upper = match upper::<A, F>(frame, ip, link.offset) {
         Ok(upper) => upper,
         Err(reason) => return Err(judged(reason)),

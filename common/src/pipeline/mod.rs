@@ -244,17 +244,13 @@ fn ip<A: Network, F: Frame, T: Tables<A>>(
             return Ok(Step::stage(Goes::Icmp));
         }
         Err(reason) => {
-            return Err(first::without_flow(
-                tables,
-                &key,
-                frame.ingress_ifindex(),
-                reason,
-            ));
+            let ingress = vlan::ingress_device(frame, tables);
+            return Err(first::without_flow(tables, &key, ingress, reason));
         }
     };
     let now = tables.now();
     let terms = Terms { settings, now };
-    let flow = find_or_open(frame, tables, &packet, &key, terms)?;
+    let flow = find_or_open(frame, tables, link, &packet, &key, terms)?;
     forward::forward(frame, tables, link, &packet, &key, flow, terms)
 }
 
@@ -274,6 +270,7 @@ fn key_of<A: Family>(ip: &A::Header, protocol: u8) -> FlowKey<A> {
 fn find_or_open<'t, A: Family, F: Frame, T: Tables<A>>(
     frame: &F,
     tables: &'t T,
+    link: LinkLayer,
     packet: &Packet<'_, A>,
     key: &FlowKey<A>,
     terms: Terms<'_>,
@@ -286,9 +283,19 @@ fn find_or_open<'t, A: Family, F: Frame, T: Tables<A>>(
     if !may_be_ours(tables, key.source) && !may_be_ours(tables, key.destination) {
         return Err(Reason::NotOurs);
     }
+    let ingress = vlan::ingress_device(frame, tables);
+    if is_longer_than_frame(frame, link, packet.length) {
+        return Err(first::without_flow(tables, key, ingress, Reason::Truncated));
+    }
     let flags_hops = u32::from(flags) << 8 | u32::from(packet.ip.hops());
-    first::first_packet(tables, key, frame.ingress_ifindex(), flags_hops)?;
+    first::first_packet(tables, key, ingress, flags_hops)?;
     tables.flow(key).ok_or(Reason::FlowEnding)
+}
+
+/// Whether an IP header claims more bytes than there are.
+#[inline(always)]
+fn is_longer_than_frame<F: Frame>(frame: &F, link: LinkLayer, length: u32) -> bool {
+    link.offset as u32 + length > frame.length()
 }
 
 /// The live flow of a packet. A SYN that meets a flow which has ended opens a new connection, so to

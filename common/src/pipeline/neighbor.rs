@@ -28,6 +28,8 @@ const ADVERTISEMENT: u16 = 136 << 8;
 /// Flags of an advertisement.
 const SOLICITED: u32 = 0x4000_0000;
 const OVERRIDE: u32 = 0x2000_0000;
+/// The options with the sender's link-layer address, one unit of eight octets.
+const SOURCE_LINK_LAYER: u16 = 0x0101;
 /// The option with the target's link-layer address, one unit of eight octets.
 const TARGET_LINK_LAYER: u16 = 0x0201;
 /// Longest solicitation that is answered, bytes: as many options as anybody sends.
@@ -43,13 +45,12 @@ const ON_LINK_HOPS: u8 = 255;
 fn answering<'t, F: Frame, T: Shared>(
     frame: &F,
     tables: &'t T,
-    link: LinkLayer,
     owner: Option<&Owner>,
 ) -> Result<&'t Interface, Reason> {
     let owner = owner
         .filter(|owner| owner.roles & Owner::FRONTEND != 0)
         .ok_or(Reason::NeighborNotOurs)?;
-    let slot = vlan::ingress_slot(frame, tables, link).ok_or(Reason::NeighborNotOurs)?;
+    let slot = vlan::ingress_slot(frame, tables).ok_or(Reason::NeighborNotOurs)?;
     if owner.on_link >> (slot & 63) & 1 == 0 {
         return Err(Reason::NeighborNotOurs);
     }
@@ -81,7 +82,7 @@ pub(super) fn arp<F: Frame, T: Tables<V4>>(
         return Err(Reason::NeighborNotOurs);
     }
     let target = V4(arp.target.get());
-    let mac = answering(frame, tables, link, tables.owner(target))?.mac();
+    let mac = answering(frame, tables, tables.owner(target))?.mac();
     let asker = frame.at::<Ethernet>(0).ok_or(Reason::Runt)?.source.get();
     arp.operation.set(REPLY.to_be());
     arp.target.set(arp.sender.get());
@@ -158,12 +159,17 @@ fn read<F: Frame, T: Tables<V6>>(
         target: V6(message.target.get()),
         asker: ip.source(),
         asker_mac: frame.at::<Ethernet>(0).ok_or(Reason::Runt)?.source.get(),
-        mac: answering(frame, tables, link, tables.owner(V6(message.target.get())))?.mac(),
+        mac: answering(frame, tables, tables.owner(V6(message.target.get())))?.mac(),
     };
     let is_plausible = ip.hop_limit.get() == ON_LINK_HOPS
         && (size_of::<Solicitation>()..=LONGEST_SOLICITATION).contains(&length)
         && length % 8 == 0
-        && (question.asker != V6::default() || is_solicited_node(ip.destination()));
+        && !question.asker_mac.is_group()
+        && if question.asker == V6::default() {
+            is_solicited_node(ip.destination()) && !names_its_mac(frame, message_at)
+        } else {
+            u64::from_be(question.asker.0[0]) >> 56 != 0xff
+        };
     let sum = pseudo_header(question.asker, ip.destination(), length);
     let sum = sum_of::<LONGEST_SOLICITATION, F>(frame, message_at, length)
         .map(|body| checksum::fold(sum + body));
@@ -171,6 +177,14 @@ fn read<F: Frame, T: Tables<V6>>(
         return Err(Reason::NeighborUnanswerable);
     }
     Ok(question)
+}
+
+/// Whether the first option of a solicitation is its sender's MAC address.
+#[inline(always)]
+fn names_its_mac<F: Frame>(frame: &F, message_at: usize) -> bool {
+    frame
+        .at::<Neighbor>(message_at)
+        .is_some_and(|message| message.option.get() == SOURCE_LINK_LAYER.to_be())
 }
 
 /// Whether an address is a solicited-node multicast address (RFC 4291 section 2.7.1).

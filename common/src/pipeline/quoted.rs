@@ -69,12 +69,18 @@ pub(super) fn translate<A: Network, F: Frame, T: Tables<A>>(
     )
     .and_then(|quoted| Some((lookup(tables, settings, &scratch.reply)?, quoted)));
     let Some((new, quoted)) = found else {
-        return Err(without_flow(tables, &key, ingress, Reason::IcmpQuote));
+        let device = vlan::ingress_device(frame, tables);
+        return Err(without_flow(tables, &key, device, Reason::IcmpQuote));
     };
     if ip.hops() <= 1 {
         return Err(Reason::HopsExceeded);
     }
-    if !new.hides && may_be_ours(tables, key.source) && !may_come_from(tables, &key, ingress) {
+    let device = vlan::ingress_device(frame, tables);
+    let is_forged = || {
+        !key.source.is_global_unicast()
+            || (may_be_ours(tables, key.source) && !may_come_from(tables, &key, device))
+    };
+    if !new.hides && is_forged() {
         return Err(Reason::BadSource);
     }
     let source = if new.hides { new.source } else { key.source };
@@ -84,7 +90,7 @@ pub(super) fn translate<A: Network, F: Frame, T: Tables<A>>(
         ports: 0,
         protocol: u32::from(A::ICMP),
     };
-    let device = vlan::ingress_device(frame, tables, link);
+    let device = vlan::ingress_device(frame, tables);
     let outer = &scratch.other;
     // What the kernel would redirect towards a client it tells the frontend, which is nobody on the link.
     let turns = if new.hides { 0 } else { device };
@@ -168,7 +174,9 @@ fn lookup<A: Family, T: Tables<A>>(
         });
     }
     let owner = tables.owner(answer.destination)?;
-    if owner.roles & Owner::FRONTEND == 0 {
+    // A TCP connection on an address that the host has too may be the host's.
+    let may_be_the_hosts = owner.roles & Owner::SHARED != 0 && answer.protocol == u32::from(TCP);
+    if owner.roles & Owner::FRONTEND == 0 || may_be_the_hosts {
         return None;
     }
     let port = answer.destination_port();

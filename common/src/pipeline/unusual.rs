@@ -5,7 +5,8 @@
 //! follow. A node cannot keep packets, so a later fragment that comes before the first is lost.
 
 use super::{
-    Goes, Outcome, Step, Terms, conclude, echo, find_or_open, first, forward, key_of, known,
+    Goes, Outcome, Step, Terms, conclude, echo, find_or_open, first, forward, is_longer_than_frame,
+    key_of, known, vlan,
 };
 use crate::abi::{FragmentKey, Fragments, Settings};
 use crate::family::{Family, V4, V6};
@@ -59,7 +60,7 @@ fn fragment_key<A: Family>(key: &FlowKey<A>, identification: u32, protocol: u8) 
 /// Where a piece begins and ends, in units.
 #[inline(always)]
 fn stretch<A: Network>(ip: &A::Header, offset: usize, upper: &Upper) -> Result<u32, Reason> {
-    let header = (upper.start - offset) as u32;
+    let header = (upper.content - offset) as u32;
     let content = ip.length().wrapping_sub(header);
     if content > ip.length() || (upper.piece.more && content & (UNIT - 1) != 0) || content == 0 {
         return Err(Reason::BadLength);
@@ -81,9 +82,11 @@ fn ip<A: Network, F: Frame, T: Tables<A>>(
         now: tables.now(),
     };
     let mut key = key_of::<A>(ip, ip.payload_protocol());
-    let judged = |key: &FlowKey<A>, reason| {
-        first::without_flow(tables, key, frame.ingress_ifindex(), reason)
-    };
+    let ingress = vlan::ingress_device(frame, tables);
+    let judged = |key: &FlowKey<A>, reason| first::without_flow(tables, key, ingress, reason);
+    if is_longer_than_frame(frame, link, ip.length()) {
+        return Err(judged(&key, Reason::Truncated));
+    }
     let upper = match upper::<A, F>(frame, ip, link.offset) {
         Ok(upper) => upper,
         Err(reason) => return Err(judged(&key, reason)),
@@ -116,13 +119,13 @@ fn ip<A: Network, F: Frame, T: Tables<A>>(
         match part {
             Part::Whole => Ok(Step::stage(Goes::Icmp)),
             Part::First(_) => echo::request(frame, tables, settings, ip, upper.start),
-            Part::Later(_) => echo::turn_around::<A, F>(frame, ip),
+            Part::Later(_) => echo::turn_around(frame, tables, ip),
         }
     } else {
         of_a_flow(frame, tables, link, ip, &mut key, part, upper.start, terms)
     }?;
     let first = first_at_hand(tables);
-    if first != 0 {
+    if first != 0 && step.goes != Goes::Complain {
         remember(tables, &key, identification, first);
     }
     Ok(step)
@@ -258,7 +261,7 @@ fn of_a_flow<A: Network, F: Frame, T: Tables<A>>(
                 } else {
                     reason
                 };
-                let ingress = frame.ingress_ifindex();
+                let ingress = vlan::ingress_device(frame, tables);
                 return Err(first::without_flow(tables, key, ingress, reason));
             }
         },
@@ -267,7 +270,7 @@ fn of_a_flow<A: Network, F: Frame, T: Tables<A>>(
         let Terms { settings, now } = terms;
         known(tables, key, 0, settings, now).ok_or(Reason::FragmentWithoutFirst)?
     } else {
-        find_or_open(frame, tables, &packet, key, terms)?
+        find_or_open(frame, tables, link, &packet, key, terms)?
     };
     forward::forward(frame, tables, link, &packet, key, flow, terms)
 }

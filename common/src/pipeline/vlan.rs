@@ -4,7 +4,7 @@ use super::{Goes, Outcome, Step, conclude, end_of};
 use crate::abi::{Interface, VLAN_ID, VlanKey};
 use crate::reason::Reason;
 use crate::tables::Shared;
-use crate::wire::{Ethernet, Field16, Frame, LinkLayer, Word, link_layer};
+use crate::wire::{Ethernet, Field16, Frame, LinkLayer, Mac, Word, tags};
 
 /// Bytes of a tag.
 const TAG: usize = 4;
@@ -13,28 +13,32 @@ const TAGS_AT: usize = size_of::<Ethernet>() - size_of::<Field16>();
 
 /// Slot of the device of the host that a frame came in on.
 #[inline(always)]
-pub(super) fn ingress_slot<F: Frame, T: Shared>(
-    frame: &F,
-    tables: &T,
-    link: LinkLayer,
-) -> Option<u32> {
+pub(super) fn ingress_slot<F: Frame, T: Shared>(frame: &F, tables: &T) -> Option<u32> {
     let nic = frame.ingress_ifindex();
-    if link.is_tagged() {
-        tables.vlan_slot(&VlanKey::new(nic, link.tags(frame)))
-    } else {
-        tables.interface_slot(nic)
+    let key = VlanKey::new(nic, tags(frame));
+    if key.outer == 0 && key.inner == 0 {
+        // No tag, or one for its priority alone (IEEE 802.1Q section 6.9.1).
+        return tables.interface_slot(nic);
     }
+    tables.vlan_slot(&key)
+}
+
+/// MAC address of the device of the host that a frame came in on.
+#[inline(always)]
+pub(super) fn own_mac<F: Frame, T: Shared>(frame: &F, tables: &T) -> Option<Mac> {
+    let slot = ingress_slot(frame, tables)?;
+    tables.interface(slot).map(Interface::mac)
 }
 
 /// Number of the device of the host that a frame came in on, as policy rules name it: the VLAN device of
 /// a tagged frame if there is one, else the NIC.
 #[inline(always)]
-pub(super) fn ingress_device<F: Frame, T: Shared>(frame: &F, tables: &T, link: LinkLayer) -> u32 {
+pub(super) fn ingress_device<F: Frame, T: Shared>(frame: &F, tables: &T) -> u32 {
     let nic = frame.ingress_ifindex();
-    if !link.is_tagged() {
+    if tags(frame)[0] == 0 {
         return nic;
     }
-    let device = ingress_slot(frame, tables, link).and_then(|slot| tables.interface(slot));
+    let device = ingress_slot(frame, tables).and_then(|slot| tables.interface(slot));
     device.map_or(nic, |device| device.ifindex)
 }
 
@@ -48,7 +52,7 @@ pub(super) fn may_leave<F: Frame, T: Shared>(
 ) -> Result<(), Reason> {
     let is_plain = out.tags[0] == 0;
     let crosses = link.is_tagged() && is_plain && out.nic != frame.ingress_ifindex();
-    if crosses && ingress_slot(frame, tables, link).is_none() {
+    if crosses && ingress_slot(frame, tables).is_none() {
         return Err(Reason::VlanCrossing);
     }
     Ok(())
@@ -87,12 +91,11 @@ fn leave<F: Frame, T: Shared>(frame: &mut F, tables: &T) -> Result<Step, Reason>
         Reason::Forwarded
     };
     let out = tables.interface(slot).ok_or(Reason::NoRoute)?;
-    let link = link_layer(frame)?;
-    let tags = link.tags(frame);
+    let tags = tags(frame);
     let turns = out.nic == frame.ingress_ifindex();
     let wanted = match out.vlan_key() {
         Some(_) => out.tags,
-        None if ingress_slot(frame, tables, link).is_some() => [0; 2],
+        None if ingress_slot(frame, tables).is_some() => [0; 2],
         None if turns => tags,
         None => return Err(Reason::VlanCrossing),
     };

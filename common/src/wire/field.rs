@@ -106,6 +106,12 @@ impl Mac {
         }
     }
 
+    /// Whether it names several stations (IEEE 802, the group bit).
+    #[inline(always)]
+    pub const fn is_group(self) -> bool {
+        self.head & u32::from_ne_bytes([1, 0, 0, 0]) != 0
+    }
+
     /// The octets.
     pub const fn octets(self) -> [u8; 6] {
         let (h, t) = (self.head.to_ne_bytes(), self.tail.to_ne_bytes());

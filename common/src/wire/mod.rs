@@ -18,7 +18,7 @@ pub use headers::{
 };
 #[cfg(feature = "user")]
 pub use host::HostFrame;
-pub use parse::{LinkLayer, Network, Packet, Transport, link_layer, network, transport};
+pub use parse::{LinkLayer, Network, Packet, Transport, link_layer, network, tags, transport};
 pub use sum::sum_of;
 pub use upper::{Piece, Upper, upper};
 
@@ -27,6 +27,12 @@ pub trait Frame {
     /// The header at `offset` bytes from the start, unless it would pass the end of the bytes at
     /// hand.
     fn at<H: Header>(&self, offset: usize) -> Option<&H>;
+
+    /// The raw word at `offset`, unless it would pass the end of the bytes at hand.
+    #[inline(always)]
+    fn word(&self, offset: usize) -> Option<u32> {
+        self.at::<Word>(offset).map(|word| word.value.get())
+    }
 
     /// Number of the interface on which the frame came in.
     fn ingress_ifindex(&self) -> u32;

@@ -46,6 +46,8 @@ pub struct Upper {
     /// Where it begins, bytes from the start of the frame; in a later fragment, where the fragment's
     /// content begins.
     pub start: usize,
+    /// Where the fragment's content begins, which may be an extension header.
+    pub content: usize,
     /// Which part of the packet this is.
     pub piece: Piece,
 }
@@ -84,9 +86,11 @@ pub(super) fn behind_extensions<F: Frame>(
     let mut found = Upper {
         protocol: first,
         start: offset,
+        content: offset,
         piece: Piece::default(),
     };
     let mut turn = 0;
+    let mut is_fragment = false;
     while turn <= MOST_EXTENSIONS {
         turn += 1;
         let kind = found.protocol;
@@ -108,7 +112,11 @@ pub(super) fn behind_extensions<F: Frame>(
         if kind == ROUTING && extension.segments_left.get() != 0 {
             return Err(Reason::ExtensionHeader);
         }
+        if kind == FRAGMENT && is_fragment {
+            return Err(Reason::ExtensionHeader);
+        }
         if kind == FRAGMENT {
+            is_fragment = true;
             let header = frame
                 .at::<FragmentHeader>(found.start)
                 .ok_or(Reason::Truncated)?;
@@ -125,6 +133,9 @@ pub(super) fn behind_extensions<F: Frame>(
             return Err(Reason::BadLength);
         }
         found.start = frame.blurred_far(found.start);
+        if kind == FRAGMENT {
+            found.content = found.start;
+        }
         if found.piece.offset != 0 {
             return Ok(found);
         }

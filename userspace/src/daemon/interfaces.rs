@@ -34,7 +34,10 @@ impl Daemon {
             is_known(&known, new) && old.any(|old| old.xdp == new.xdp && old.feeders == new.feeders)
         };
         if !found.iter().all(is_same) {
-            self.prepare_host(&config, &found)?;
+            // Without it forwarding may be worse; without the program packets would leave untranslated.
+            if let Err(error) = self.prepare_host(&config, &found) {
+                log::error!("prepare the host for its interfaces: {error:#}");
+            }
         }
         for interface in found.iter().filter(|new| new.is_attached()) {
             if is_known(&known, interface) && interface.xdp != XdpState::None {

@@ -247,14 +247,18 @@ impl Keeper {
             .filter(|neighbor| ours.contains(neighbor) || steps.keep.contains(neighbor))
             .copied()
             .collect();
-        let named = kept.iter().filter_map(|neighbor| {
+        let named = |neighbor: &Neighbor| {
             let name = terms.interfaces.get(&neighbor.ifindex)?;
             Some((name.clone(), neighbor.address))
-        });
-        // Noted first: what is not noted would never be taken back.
-        self.store.replace(named.collect())?;
+        };
+        let noted: Vec<_> = kept.iter().filter_map(named).collect();
+        let leaving = steps.release.iter().filter_map(named);
+        // Noted before it is done, and as long as it is: what is not noted would never be taken back.
+        self.store
+            .replace(noted.iter().cloned().chain(leaving).collect())?;
         keep_all(&self.netlink.handle, &steps.keep).await;
         release_all(&self.netlink.handle, steps.release).await?;
+        self.store.replace(noted.into_iter().collect())?;
         Ok(kept.into_iter().collect())
     }
 
@@ -263,16 +267,17 @@ impl Keeper {
         if !self.is_outdated || begun < self.next_read {
             return Ok(());
         }
-        self.is_outdated = false;
-        self.gateways.clear();
+        let mut gateways = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut query = RouteMessage::default();
             query.header.address_family = family;
             let mut routes = self.netlink.handle.route().get(query).execute();
             while let Some(route) = routes.try_next().await.context("list routes")? {
-                self.gateways.extend(plan::gateways(&route));
+                gateways.extend(plan::gateways(&route));
             }
         }
+        self.is_outdated = false;
+        self.gateways = gateways;
         self.next_read = Instant::now() + begun.elapsed() * REST_PER_READ;
         Ok(())
     }
