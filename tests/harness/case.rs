@@ -95,15 +95,19 @@ impl Expect {
     /// The packet leaves by a NIC; `translated` is what it has become, except for MAC addresses and
     /// hops.
     pub fn forward(translated: Frame, way: Way) -> Self {
-        let action = if translated.ingress.ifindex == way.link.ifindex {
-            Action::Transmit
-        } else {
-            Action::Redirect
-        };
         Self {
-            action,
+            action: action(translated.ingress, way),
             frame: Some(translated.leaving(way).build()),
             ..Self::end(Reason::Forwarded)
+        }
+    }
+
+    /// An ICMP error leaves by a NIC as `translated`, but for MAC addresses, hops and tags.
+    pub fn icmp_translated(translated: &IcmpMessage, ingress: &Link, way: Way) -> Self {
+        Self {
+            action: action(ingress, way),
+            frame: Some(translated.clone().leaving(ingress, way).build()),
+            ..Self::end(Reason::IcmpTranslated)
         }
     }
 
@@ -350,6 +354,15 @@ impl Step {
             .expect("a string takes any text");
         }
         text
+    }
+}
+
+/// What brings a frame from a NIC out of a way.
+fn action(ingress: &Link, way: Way) -> Action {
+    if ingress.nic == way.link.nic {
+        Action::Transmit
+    } else {
+        Action::Redirect
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Live {
     /// The kernel empties a table of programs that nobody holds.
     _stages: ProgramArray<MapData>,
     namespace: Namespace,
+    /// Where frames run one at a time: what is bounded for each CPU is bounded for all of them then.
+    cpu: usize,
     reasons: BTreeMap<Reason, u64>,
 }
 
@@ -73,17 +75,20 @@ impl Live {
             maps,
             _stages: stages,
             namespace,
+            cpu: nix::sched::sched_getcpu().context("which CPU is this?")?,
             reasons: BTreeMap::new(),
         };
         live.load(&World::unconfigured());
         Ok(live)
     }
 
-    /// Puts the calling thread into the network; needed once in a thread, before anything else.
+    /// Puts the calling thread into the network and on one CPU; needed once in a thread, before anything
+    /// else.
     ///
     /// # Errors
     /// No privilege.
     pub fn enter(&self) -> Result<()> {
+        pin(self.cpu).context("stay on one CPU")?;
         self.namespace.enter()
     }
 
@@ -111,9 +116,7 @@ impl Live {
         let (program, namespace) = (&*program, &self.namespace);
         let start = Barrier::new(lists.len());
         let on_cpu = |cpu: usize, list: &[(Vec<u8>, &Link)]| {
-            let mut cpus = CpuSet::new();
-            cpus.set(cpu).expect("there are that many CPUs");
-            sched_setaffinity(Pid::from_raw(0), &cpus).expect("the thread may run there");
+            pin(cpu).expect("the thread may run there");
             namespace.enter().expect("the namespace is there");
             start.wait();
             let frames = list.iter();
@@ -159,6 +162,13 @@ impl Live {
         self.reasons = totals;
         changed
     }
+}
+
+/// Keeps the calling thread on a CPU.
+fn pin(cpu: usize) -> nix::Result<()> {
+    let mut cpus = CpuSet::new();
+    cpus.set(cpu)?;
+    sched_setaffinity(Pid::from_raw(0), &cpus)
 }
 
 /// Loads the programs of the stages and puts them where the first one looks for them, for as long as the

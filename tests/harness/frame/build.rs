@@ -12,7 +12,10 @@ impl Frame {
     /// The bytes.
     pub fn build(&self) -> Vec<u8> {
         let mut bytes = self.link_layer();
-        let transport = self.transport();
+        let transport = match &self.raw {
+            Some(raw) => raw.clone(),
+            None => self.transport(),
+        };
         match self.version {
             IpVersion::V4 => bytes.extend(self.ipv4_header(transport.len())),
             IpVersion::V6 => bytes.extend(self.ipv6_headers(transport.len())),
@@ -52,7 +55,7 @@ impl Frame {
             0x2e,
         ];
         header.extend(self.faults.length.unwrap_or(length).to_be_bytes());
-        header.extend(0x1234_u16.to_be_bytes());
+        header.extend(self.identification.to_be_bytes());
         header.extend(fragment.to_be_bytes());
         header.extend([self.hops, self.protocol, 0, 0]);
         header.extend(self.source.v4.octets());
@@ -83,7 +86,7 @@ impl Frame {
                 Some(fragment) if pair[0] == FRAGMENT_HEADER => {
                     let word = fragment.offset << 3 | u16::from(fragment.more);
                     bytes.extend(word.to_be_bytes());
-                    bytes.extend([0, 0, 0x12, 0x34]);
+                    bytes.extend(u32::from(self.identification).to_be_bytes());
                 }
                 _ => bytes.extend(HOP_BY_HOP_PADDING),
             }
@@ -92,7 +95,7 @@ impl Frame {
     }
 
     /// Transport header and payload.
-    fn transport(&self) -> Vec<u8> {
+    pub fn transport(&self) -> Vec<u8> {
         let mut bytes = self.source_port.to_be_bytes().to_vec();
         bytes.extend(self.destination_port.to_be_bytes());
         let at = if self.protocol == UDP {

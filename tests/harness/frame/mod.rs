@@ -16,7 +16,7 @@ pub use icmp::IcmpMessage;
 pub use neighbor::{ArpMessage, NeighborMessage};
 pub use verify::verify;
 
-use crate::network::plan::{CLIENT, FRONTEND, GATEWAY, Link, MacAddress, NORTH, Way};
+use crate::network::plan::{CLIENT, FRONTEND, GATEWAY, Link, MacAddress, NORTH, Way, vlan_of};
 use crate::network::{Host, IpVersion};
 
 /// Protocol number of TCP.
@@ -114,8 +114,26 @@ pub struct Frame {
     pub extensions: Vec<u8>,
     /// Makes the packet a fragment.
     pub fragment: Option<Fragment>,
+    /// Identification of the packet, which its fragments share.
+    pub identification: u16,
+    /// What follows the IP header, instead of the transport header and the payload: a part of a packet.
+    pub raw: Option<Vec<u8>>,
     /// What is wrong.
     pub faults: Faults,
+}
+
+/// The tags with which a frame leaves that came in with `tags`: those of a VLAN device, else none that a
+/// VLAN device of the host has taken off, with the priority of before.
+pub(crate) fn retagged(ingress: &Link, tags: &[(u16, u16)], way: Way) -> Vec<(u16, u16)> {
+    let priority = tags.first().map_or(0, |tag| tag.1 & 0xf000);
+    let is_priority_alone = matches!(tags, [(_, tci)] if tci & 0xfff == 0);
+    let mut new = way.link.tags.to_vec();
+    match new.first_mut() {
+        Some(outer) => outer.1 |= priority,
+        None if is_priority_alone || vlan_of(ingress, tags).is_some() => {}
+        None => new = tags.to_vec(),
+    }
+    new
 }
 
 impl Default for Frame {
@@ -140,6 +158,8 @@ impl Default for Frame {
             option_words: 0,
             extensions: Vec::new(),
             fragment: None,
+            identification: 0x1234,
+            raw: None,
             faults: Faults::default(),
         }
     }
@@ -199,14 +219,29 @@ impl Frame {
         }
     }
 
-    /// The same as it leaves the node: towards a next hop, with one hop less.
+    /// The same as it leaves the node: towards a next hop, with one hop less and the tags of the way.
     #[must_use]
     pub fn leaving(self, way: Way) -> Self {
         Self {
             macs: [way.link.mac, way.mac],
             hops: self.hops.wrapping_sub(1),
+            tags: retagged(self.ingress, &self.tags, way),
             ..self
         }
+    }
+
+    /// The same with VLAN tags.
+    #[must_use]
+    pub fn tagged(self, tags: &[(u16, u16)]) -> Self {
+        Self {
+            tags: tags.to_vec(),
+            ..self
+        }
+    }
+
+    /// The IP packet in it.
+    pub fn packet(&self) -> Vec<u8> {
+        self.build().split_off(14 + 4 * self.tags.len())
     }
 
     /// The same towards another endpoint.
@@ -248,6 +283,10 @@ impl Frame {
                 40 + 8 * self.extensions.len() + fragment
             }
         };
-        (header + transport + self.payload.len()) as u32
+        let content = match &self.raw {
+            Some(raw) => raw.len(),
+            None => transport + self.payload.len(),
+        };
+        (header + content) as u32
     }
 }

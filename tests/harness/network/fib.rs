@@ -4,7 +4,7 @@ use forebay_common::flow::Hop;
 use forebay_common::tables::Route;
 use forebay_common::wire::Mac;
 
-use super::plan::{LINKS, Link, MacAddress, NEIGHBORS, ROUTES, Target};
+use super::plan::{Link, MacAddress, NEIGHBORS, ROUTES, Target, interfaces};
 use super::{Host, IpVersion, Side};
 
 /// What the longest matching prefix says.
@@ -32,7 +32,7 @@ pub fn route<A: Side>(
     if is_never_forwarded(source) || is_never_forwarded(destination) {
         return Route::Local;
     }
-    let Some(ingress) = LINKS.iter().find(|link| link.ifindex == ingress) else {
+    let Some(ingress) = interfaces().find(|link| link.ifindex == ingress) else {
         return Route::Kernel;
     };
     if !ingress.forwards {
@@ -64,7 +64,7 @@ fn longest<A: Side>(destination: A) -> Entry {
     if is_local(destination) {
         return Entry::Local;
     }
-    for link in LINKS {
+    for link in interfaces() {
         if destination.is_in(link.address.raw(), network_bits::<A>()) {
             return Entry::Neighbor {
                 link,
@@ -119,7 +119,7 @@ fn is_never_forwarded<A: Side>(address: A) -> bool {
 /// networks, anycast addresses of a router.
 fn is_local<A: Side>(destination: A) -> bool {
     let loopback = Host::new([127, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0, 1]);
-    let of_a_link = LINKS.iter().any(|link| {
+    let of_a_link = interfaces().any(|link| {
         let [a, b, c, _] = link.address.v4.octets();
         let mut segments = link.address.v6.segments();
         segments[7] = 0;

@@ -8,6 +8,9 @@
 //!            (slot 4, forwarding └────────┘── APART (not attached) ── APART_INSTANCE
 //!                 off)
 //! ```
+//!
+//! VLAN devices: `NORTH_VLAN` (slot 8) ── `VLAN_CLIENT`, `SOUTH_VLAN` (slot 9, MTU 1400) ── `VLAN_INSTANCE`,
+//! and `SOUTH_VLANS` (slot 10), with two tags, ── `VLANS_INSTANCE`.
 
 use super::Host;
 
@@ -31,6 +34,10 @@ pub struct Link {
     pub address: Host,
     /// Whether the kernel forwards what comes in.
     pub forwards: bool,
+    /// Number of the NIC that its frames leave by: its own, or that of the NIC under a VLAN device.
+    pub nic: u32,
+    /// Tags of the frames of a VLAN device, outer first: type and tag control information.
+    pub tags: &'static [(u16, u16)],
 }
 
 /// A neighbour that the kernel knows.
@@ -86,8 +93,28 @@ const fn link(name: &'static str, number: u8, slot: u32, address: Host) -> Link 
         mtu: 1500,
         address,
         forwards: true,
+        nic: 100 + number as u32,
+        tags: &[],
     }
 }
+
+/// A VLAN device; its MAC address is that of the NIC.
+const fn vlan(
+    number: u8,
+    slot: u32,
+    nic: &Link,
+    tags: &'static [(u16, u16)],
+    address: Host,
+) -> Link {
+    Link {
+        mac: nic.mac,
+        nic: nic.ifindex,
+        tags,
+        ..link(VLAN_NAMES[number as usize - 10], number, slot, address)
+    }
+}
+
+const VLAN_NAMES: [&str; 3] = ["north.60", "south.70", "south.70.8"];
 
 /// Towards clients.
 pub static NORTH: Link = link(
@@ -130,8 +157,54 @@ pub static DEAF: Link = Link {
         Host::new([10, 0, 9, 1], [0xfd00, 9, 0, 0, 0, 0, 0, 1]),
     )
 };
-/// Every interface.
+/// Every NIC.
 pub static LINKS: [&Link; 5] = [&NORTH, &SOUTH, &NARROW, &APART, &DEAF];
+
+/// A VLAN device towards clients.
+pub static NORTH_VLAN: Link = vlan(
+    10,
+    8,
+    &NORTH,
+    &[(0x8100, 60)],
+    Host::new([192, 0, 60, 1], [0x2001, 0xdb8, 60, 0, 0, 0, 0, 1]),
+);
+/// A VLAN device towards instances, with a smaller MTU than its NIC.
+pub static SOUTH_VLAN: Link = Link {
+    mtu: 1400,
+    ..vlan(
+        11,
+        9,
+        &SOUTH,
+        &[(0x8100, 70)],
+        Host::new([10, 0, 70, 1], [0xfd00, 70, 0, 0, 0, 0, 0, 1]),
+    )
+};
+/// A VLAN device over a VLAN device.
+pub static SOUTH_VLANS: Link = Link {
+    mtu: 1400,
+    ..vlan(
+        12,
+        10,
+        &SOUTH,
+        &[(0x8100, 70), (0x8100, 8)],
+        Host::new([10, 0, 71, 1], [0xfd00, 71, 0, 0, 0, 0, 0, 1]),
+    )
+};
+/// Every VLAN device; each is over the NIC, or over the one before it.
+pub static VLANS: [&Link; 3] = [&NORTH_VLAN, &SOUTH_VLAN, &SOUTH_VLANS];
+
+/// Every interface.
+pub fn interfaces() -> impl Iterator<Item = &'static Link> {
+    LINKS.into_iter().chain(VLANS)
+}
+
+/// The VLAN device that takes frames with these tags on a NIC.
+pub fn vlan_of(nic: &Link, tags: &[(u16, u16)]) -> Option<&'static Link> {
+    let ids = |tags: &[(u16, u16)]| tags.iter().map(|tag| tag.1 & 0xfff).collect::<Vec<_>>();
+    VLANS
+        .into_iter()
+        .find(|link| link.nic == nic.ifindex && ids(link.tags) == ids(tags))
+}
 
 /// An address that the node answers for and no host has.
 pub const FRONTEND: Host = Host::new([203, 0, 113, 10], [0x2001, 0xdb8, 0x113, 0, 0, 0, 0, 0x10]);
@@ -212,6 +285,25 @@ const fn instance(number: u8) -> Neighbor {
     )
 }
 
+/// A client behind [`NORTH_VLAN`].
+pub const VLAN_CLIENT: Neighbor = neighbor(
+    Host::new([192, 0, 60, 10], [0x2001, 0xdb8, 60, 0, 0, 0, 0, 0x10]),
+    &NORTH_VLAN,
+    0x61,
+);
+/// An instance behind [`SOUTH_VLAN`].
+pub const VLAN_INSTANCE: Neighbor = neighbor(
+    Host::new([10, 0, 70, 11], [0xfd00, 70, 0, 0, 0, 0, 0, 0x11]),
+    &SOUTH_VLAN,
+    0x71,
+);
+/// An instance behind [`SOUTH_VLANS`].
+pub const VLANS_INSTANCE: Neighbor = neighbor(
+    Host::new([10, 0, 71, 11], [0xfd00, 71, 0, 0, 0, 0, 0, 0x11]),
+    &SOUTH_VLANS,
+    0x72,
+);
+
 impl Neighbor {
     /// The way to it.
     pub const fn way(&self) -> Way {
@@ -223,7 +315,7 @@ impl Neighbor {
 }
 
 /// Every neighbour.
-pub static NEIGHBORS: [Neighbor; 10] = [
+pub static NEIGHBORS: [Neighbor; 13] = [
     GATEWAY,
     LOCAL_CLIENT,
     ONE_ARM_CLIENT,
@@ -234,6 +326,9 @@ pub static NEIGHBORS: [Neighbor; 10] = [
     INSTANCES[3],
     NARROW_INSTANCE,
     APART_INSTANCE,
+    VLAN_CLIENT,
+    VLAN_INSTANCE,
+    VLANS_INSTANCE,
 ];
 
 const fn nowhere(word: &'static str, third: u8) -> Route {

@@ -21,8 +21,9 @@ pub use pair::{Half, Pair};
 
 use crate::frame::{TCP, UDP};
 use crate::network::plan::{
-    APART_INSTANCE, BLACKHOLED, FRONTEND, FRONTEND_2, INSTANCES, LINKS, Link, NARROW_INSTANCE,
-    NORTH, PROHIBITED, ROUTED, SILENT, SOUTH, UNREACHABLE,
+    APART_INSTANCE, BLACKHOLED, FRONTEND, FRONTEND_2, INSTANCES, Link, NARROW_INSTANCE, NORTH,
+    NORTH_VLAN, PROHIBITED, ROUTED, SILENT, SOUTH, UNREACHABLE, VLAN_INSTANCE, VLANS_INSTANCE,
+    interfaces,
 };
 use crate::network::{Host, IpVersion, Side};
 
@@ -48,7 +49,7 @@ pub const HOP_LIFETIME: u32 = 1_000;
 pub const CAPACITY: u32 = 128;
 
 /// Who backend ids stand for, in both families. The first are good ones.
-pub const BACKENDS: [(u32, Host); 12] = [
+pub const BACKENDS: [(u32, Host); 14] = [
     (1, INSTANCES[0].host),
     (2, INSTANCES[1].host),
     (3, INSTANCES[2].host),
@@ -61,6 +62,8 @@ pub const BACKENDS: [(u32, Host); 12] = [
     (16, UNREACHABLE),
     (17, PROHIBITED),
     (18, HOST_ITSELF),
+    (19, VLAN_INSTANCE.host),
+    (20, VLANS_INSTANCE.host),
 ];
 /// An instance address that is the node's own: routing says "local".
 pub const HOST_ITSELF: Host = Host::new([10, 0, 1, 1], [0xfd00, 1, 0, 0, 0, 0, 0, 1]);
@@ -215,6 +218,28 @@ fn default_settings() -> Settings {
     }
 }
 
+/// A tag as it is in a frame.
+fn tag_word((kind, tci): (u16, u16)) -> u32 {
+    (u32::from(kind) << 16 | u32::from(tci)).to_be()
+}
+
+/// What the daemon writes about an interface.
+fn interface(link: &Link) -> Interface {
+    let mac = Mac::from_octets(link.mac);
+    let tag = |number: usize| link.tags.get(number).map_or(0, |tag| tag_word(*tag));
+    Interface {
+        ifindex: link.ifindex,
+        mtu: link.mtu,
+        mac_head: mac.head,
+        mac_tail: mac.tail,
+        flags: 0,
+        nic: link.nic,
+        tags: [tag(0), tag(1)],
+        address4: link.address.v4.into(),
+        address6: link.address.v6.into(),
+    }
+}
+
 impl World {
     /// A node that the daemon has not configured yet.
     pub fn unconfigured() -> Self {
@@ -222,23 +247,9 @@ impl World {
             settings: None,
             rules: BTreeMap::new(),
             rings: BTreeMap::new(),
-            interfaces: LINKS
-                .iter()
+            interfaces: interfaces()
                 .filter(|link| link.slot != 0)
-                .map(|link| {
-                    let mac = Mac::from_octets(link.mac);
-                    let interface = Interface {
-                        ifindex: link.ifindex,
-                        mtu: link.mtu,
-                        mac_head: mac.head,
-                        mac_tail: mac.tail,
-                        nic: link.ifindex,
-                        address4: link.address.v4.into(),
-                        address6: link.address.v6.into(),
-                        ..Interface::default()
-                    };
-                    (link.slot, interface)
-                })
+                .map(|link| (link.slot, interface(link)))
                 .collect(),
             v4: FamilyWorld::default(),
             v6: FamilyWorld::default(),
@@ -247,10 +258,9 @@ impl World {
 
     /// Adds a VLAN device over an interface; it is on the links that the interface is on.
     pub fn add_vlan(&mut self, slot: u32, nic: &Link, tags: [(u16, u16); 2]) {
-        let word = |(kind, tci): (u16, u16)| (u32::from(kind) << 16 | u32::from(tci)).to_be();
         let device = Interface {
             ifindex: 1_000 + slot,
-            tags: tags.map(word),
+            tags: tags.map(tag_word),
             ..self.interfaces[&nic.slot]
         };
         self.interfaces.insert(slot, device);
@@ -261,7 +271,7 @@ impl World {
 
     fn fill<A: WorldSide>(&mut self) {
         let part = A::part_mut(self);
-        let on_link = 1 << NORTH.slot | 1 << SOUTH.slot;
+        let on_link = 1 << NORTH.slot | 1 << SOUTH.slot | 1 << NORTH_VLAN.slot;
         for (number, host) in [(1, FRONTEND), (2, FRONTEND_2)] {
             let owner = Owner {
                 roles: Owner::FRONTEND,
