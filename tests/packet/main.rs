@@ -11,6 +11,7 @@
 mod cases;
 mod clocks;
 mod invariants;
+mod limits;
 mod object;
 mod races;
 mod sweep;

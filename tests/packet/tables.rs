@@ -51,15 +51,20 @@ macro_rules! behaviours {
 behaviours! {
     packets_leave_by_the_same_nic_or_another: "arms",
     sources_that_can_have_no_flow_open_none: "bad source",
+    the_kernel_takes_what_the_program_cannot: "by kernel",
     checksums_are_right_at_the_corners: "checksums",
     outsiders_do_not_reach_instances_directly: "direct",
     flows_expire_on_time: "expiry",
     nothing_of_an_instance_leaves_untranslated: "fence",
     first_packets_open_flows: "first packet",
+    senders_are_told_what_goes_no_further: "complaints",
+    fragments_both_ways: "fragments both ways",
     fragments_and_other_protocols_open_nothing: "fragments",
     hops_are_counted: "hop limit",
     packets_of_a_flow_are_translated_both_ways: "known flow",
     malformed_packets_end_by_whose_they_are: "malformed",
+    icmp_echo_errors_and_path_mtu: "ICMP",
+    icmp_errors_go_where_their_flows_go: "ICMP fate",
     neighbours_are_answered_where_addresses_are_on_link: "neighbors",
     next_hops_are_kept_for_a_while: "next hop",
     everything_passes_before_there_are_settings: "not configured",
@@ -68,9 +73,11 @@ behaviours! {
     ended_connections_begin_anew: "reopening",
     answers_of_two_flows_stay_apart: "reply tuple",
     resets_are_believed_in_the_window: "resets",
+    shared_addresses_stay_the_hosts: "shared",
     packets_above_the_mtu_are_refused: "sizes",
     a_full_table_refuses_and_keeps: "table full",
     tcp_flows_remember_what_they_saw: "TCP state",
+    frames_leave_with_the_tags_of_their_way: "VLANs",
 }
 
 #[test]

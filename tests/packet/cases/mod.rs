@@ -2,13 +2,19 @@
 
 mod arms;
 mod bad_source;
+mod by_kernel;
 mod checksums;
+mod complaints;
 mod direct;
+mod echo;
 mod expiry;
 mod fence;
 mod first_packet;
 mod fragments;
+mod fragments_both_ways;
 mod hop_limit;
+mod icmp_errors;
+mod icmp_fate;
 mod known_flow;
 mod malformed;
 mod neighbors;
@@ -19,9 +25,11 @@ mod refusals;
 mod reopening;
 mod reply_tuple;
 mod resets;
+mod shared;
 mod sizes;
 mod table_full;
 mod tcp_state;
+mod vlans;
 
 use forebay_common::flow::Direction;
 use forebay_tests::case::{Case, Expect};
@@ -33,16 +41,21 @@ use forebay_tests::world::Pair;
 pub(crate) type Table = (&'static str, fn() -> Vec<Case>);
 
 /// Every behaviour.
-pub(crate) const TABLES: [Table; 22] = [
+pub(crate) const TABLES: [Table; 29] = [
     ("arms", arms::cases),
     ("bad source", bad_source::cases),
+    ("by kernel", by_kernel::cases),
     ("checksums", checksums::cases),
+    ("complaints", complaints::cases),
     ("direct", direct::cases),
     ("expiry", expiry::cases),
     ("fence", fence::cases),
     ("first packet", first_packet::cases),
     ("fragments", fragments::cases),
+    ("fragments both ways", fragments_both_ways::cases),
     ("hop limit", hop_limit::cases),
+    ("ICMP", icmp),
+    ("ICMP fate", icmp_fate::cases),
     ("known flow", known_flow::cases),
     ("malformed", malformed::cases),
     ("neighbors", neighbors::cases),
@@ -53,10 +66,17 @@ pub(crate) const TABLES: [Table; 22] = [
     ("reopening", reopening::cases),
     ("reply tuple", reply_tuple::cases),
     ("resets", resets::cases),
+    ("shared", shared::cases),
     ("sizes", sizes::cases),
     ("table full", table_full::cases),
     ("TCP state", tcp_state::cases),
+    ("VLANs", vlans::cases),
 ];
+
+/// Echo, errors about packets of flows, and what a path is too narrow for.
+fn icmp() -> Vec<Case> {
+    [echo::cases(), icmp_errors::cases()].concat()
+}
 
 /// The flow that a first packet has opened at `now` towards the first instance, and used.
 fn opened_pair(frame: &Frame, rule: u32, port: u16, now: u64) -> Pair {
