@@ -59,11 +59,15 @@ fn kernel_and_model_agree_on_random_frames() {
     });
 }
 
+/// What random frames do not meet: a part of the program that is missing, a frame without room, and more
+/// echo requests in a second than a sequence has frames.
+const OUT_OF_REACH: [Reason; 3] = [Reason::NotLoaded, Reason::NoRoom, Reason::AnswerLimit];
+
 /// Random frames that never meet a reason do not test it.
 fn assert_no_reason_is_missing(census: &Census, frames: u64) {
     let missing: Vec<&str> = Reason::ALL
         .iter()
-        .filter(|reason| !census.contains_key(reason))
+        .filter(|reason| !census.contains_key(reason) && !OUT_OF_REACH.contains(reason))
         .map(|reason| reason.label())
         .collect();
     assert!(

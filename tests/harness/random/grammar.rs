@@ -5,18 +5,17 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use crate::chance::Chance;
 use crate::frame::{
-    ACK, ArpMessage, Checksum, FIN, Fragment, Frame, NeighborMessage, PSH, RST, SERVICE_TAG, SYN,
-    TAG, TCP, UDP,
+    ACK, ArpMessage, Checksum, FIN, Fragment, Frame, NeighborMessage, PSH, RST, SYN, TCP, UDP,
 };
 use crate::network::plan::{
     APART, CLIENT, CLIENT_2, DEAF, FRONTEND, FRONTEND_2, INSTANCES, LINKS, LOCAL_CLIENT, Link,
-    NORTH, ONE_ARM_CLIENT, SILENT_CLIENT, SOUTH,
+    NORTH, ONE_ARM_CLIENT, SILENT_CLIENT, SOUTH, VLAN_CLIENT,
 };
 use crate::network::{Host, IpVersion, Side};
 use crate::world::{BACKENDS, Flows};
 use forebay_common::flow::{Flow, FlowKey};
 
-use super::garbage;
+use super::{around, garbage};
 
 /// Where frames come from.
 #[derive(Debug)]
@@ -26,9 +25,17 @@ pub struct Grammar {
     client_ports: u64,
     services: usize,
     last: Option<Frame>,
+    /// Fragments that are still to come, the last of them first.
+    pieces: Vec<Frame>,
 }
 
-const CLIENTS: [Host; 4] = [CLIENT, CLIENT_2, LOCAL_CLIENT.host, ONE_ARM_CLIENT.host];
+const CLIENTS: [Host; 5] = [
+    CLIENT,
+    CLIENT_2,
+    LOCAL_CLIENT.host,
+    ONE_ARM_CLIENT.host,
+    VLAN_CLIENT.host,
+];
 
 const FLAGS: [u8; 12] = [
     SYN,
@@ -54,6 +61,7 @@ impl Grammar {
             client_ports: chance.within(1, 4),
             services: chance.within(1, PORTS.len() as u64) as usize,
             last: None,
+            pieces: Vec::new(),
         }
     }
 
@@ -64,7 +72,7 @@ impl Grammar {
         flows: &Flows,
         now: u64,
     ) -> (Vec<u8>, &'static Link) {
-        let mut frame = match chance.below(20) {
+        let mut frame = match chance.below(26) {
             0..7 => self.request(chance),
             7..14 => of_a_flow(chance, flows, now).unwrap_or_else(|| self.request(chance)),
             14 => from_instance(chance),
@@ -79,6 +87,8 @@ impl Grammar {
                 Some(last) => last,
                 None => self.request(chance),
             },
+            20..23 => return around::icmp(chance, flows),
+            23..26 => return self.piece(chance, flows, now),
             18 => return (garbage::bytes(chance), *chance.pick(&LINKS)),
             _ => self.request(chance).turned(),
         };
@@ -90,6 +100,24 @@ impl Grammar {
             garbage::damage(&mut bytes, chance);
         }
         (bytes, ingress)
+    }
+
+    /// A fragment.
+    fn piece(&mut self, chance: &mut Chance, flows: &Flows, now: u64) -> (Vec<u8>, &'static Link) {
+        if self.pieces.is_empty() {
+            let whole = of_a_flow(chance, flows, now).filter(|_| chance.one_in(2));
+            let mut whole = whole.unwrap_or_else(|| self.request(chance));
+            if chance.one_in(8) {
+                whole = from_instance(chance);
+            }
+            if whole.version == IpVersion::V6 && chance.one_in(4) {
+                whole.extensions = vec![*chance.pick(&[0, 60])];
+            }
+            whole.tags = around::tags(chance);
+            self.pieces = around::fragments(&whole, chance);
+        }
+        let piece = self.pieces.pop().unwrap_or_default();
+        (piece.build(), piece.ingress)
     }
 
     /// A packet of a client to a frontend.
@@ -116,12 +144,12 @@ impl Grammar {
     }
 }
 
-fn link(chance: &mut Chance, links: &[&'static Link]) -> &'static Link {
+pub(super) fn link(chance: &mut Chance, links: &[&'static Link]) -> &'static Link {
     let chosen: &&'static Link = chance.pick(links);
     chosen
 }
 
-fn anybody(chance: &mut Chance) -> Host {
+pub(super) fn anybody(chance: &mut Chance) -> Host {
     let hosts = [
         CLIENT,
         CLIENT_2,
@@ -195,7 +223,7 @@ fn entry<A: Side>(
 }
 
 /// A host with this address, and any of the other family.
-fn host_of<A: Side>(address: A) -> Host {
+pub(super) fn host_of<A: Side>(address: A) -> Host {
     match address.into() {
         IpAddr::V4(v4) => Host { v4, ..CLIENT },
         IpAddr::V6(v6) => Host { v6, ..CLIENT },
@@ -229,7 +257,7 @@ fn between_any(chance: &mut Chance) -> Frame {
 fn neighbor(chance: &mut Chance) -> Vec<u8> {
     let asker = chance.pick(&[LOCAL_CLIENT, ONE_ARM_CLIENT, INSTANCES[0]]);
     let target = anybody(chance);
-    let tags = tags(chance);
+    let tags = around::tags(chance);
     let target = if chance.one_in(2) { FRONTEND } else { target };
     let mut bytes = if chance.one_in(2) {
         ArpMessage {
@@ -256,17 +284,9 @@ fn neighbor(chance: &mut Chance) -> Vec<u8> {
     bytes
 }
 
-fn tags(chance: &mut Chance) -> Vec<(u16, u16)> {
-    match chance.below(12) {
-        0 => vec![(TAG, 42)],
-        1 => vec![(SERVICE_TAG, 7), (TAG, 42)],
-        _ => Vec::new(),
-    }
-}
-
 /// What a packet may have besides.
 fn decorate(frame: &mut Frame, chance: &mut Chance) {
-    frame.tags = tags(chance);
+    frame.tags = around::tags(chance);
     if chance.one_in(8) {
         frame.hops = *chance.pick(&[255, 2, 2, 1, 0]);
     }
@@ -281,7 +301,9 @@ fn decorate(frame: &mut Frame, chance: &mut Chance) {
         frame.option_words = chance.within(1, 10) as u8;
     }
     if chance.one_in(40) {
-        frame.extensions = vec![*chance.pick(&[0, 43, 51, 60])];
+        frame.extensions = (0..chance.within(1, 9))
+            .map(|_| *chance.pick(&[0, 51, 60, 60, 60, 43]))
+            .collect();
     }
     if chance.one_in(40) {
         frame.fragment = Some(Fragment {

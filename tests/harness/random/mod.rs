@@ -1,5 +1,6 @@
 //! Random tables and random frames, the same for the same [`Chance`](crate::chance::Chance).
 
+mod around;
 mod garbage;
 mod grammar;
 mod scenes;

@@ -9,7 +9,8 @@ use crate::network::plan::{
     CLIENT, CLIENT_2, FRONTEND, FRONTEND_2, INSTANCES, LOCAL_CLIENT, ONE_ARM_CLIENT,
 };
 use crate::world::{BACKENDS, CAPACITY, Half, Pair, World, ring_of, weighted_ring};
-use forebay_common::abi::{Rule, Settings};
+use forebay_common::abi::{Interface, Owner, Rule, Settings};
+use forebay_common::family::V6;
 use forebay_common::flow::{Seen, Timeouts, marks};
 
 /// A few rings, under the ids after [`FIRST_RING`]. Filling one in the kernel takes longer than a sequence, and
@@ -65,6 +66,7 @@ pub fn scene(chance: &mut Chance) -> World {
             rule.ring = if good == 0 { ring } else { good };
         }
     }
+    answer(&mut world, chance);
     for _ in 0..chance.below(4) {
         disturb(&mut world, chance);
     }
@@ -81,13 +83,27 @@ pub fn scene(chance: &mut Chance) -> World {
     world
 }
 
+/// What the frontends are to those that ping them, and to the host.
+fn answer(world: &mut World, chance: &mut Chance) {
+    for host in [FRONTEND, FRONTEND_2] {
+        let roles = *chance.pick(&[
+            0,
+            Owner::ECHO,
+            Owner::ECHO,
+            Owner::ECHO_UNREACHABLE,
+            Owner::SHARED | Owner::ECHO,
+        ]);
+        world.each_owner(host, |owner| owner.roles = Owner::FRONTEND | roles);
+    }
+}
+
 /// Changes something; says what.
 pub fn disturb(world: &mut World, chance: &mut Chance) -> String {
     if world.settings.is_none() {
         return String::new();
     }
     let now = world.now();
-    let what = chance.below(11);
+    let what = chance.below(13);
     match what {
         0 if chance.one_in(8) => {
             let id = any_ring(chance);
@@ -103,7 +119,7 @@ pub fn disturb(world: &mut World, chance: &mut Chance) -> String {
         5 => {
             // Away, or back again with another MTU.
             let good = World::default().interfaces;
-            let slot = chance.within(1, 4) as u32;
+            let slot = *chance.pick(&[1, 2, 3, 4, 8, 9, 10]);
             if world.interfaces.remove(&slot).is_none() || chance.one_in(2) {
                 let mut interface = good[&slot];
                 interface.mtu = *chance.pick(&[interface.mtu, interface.mtu, 600, 9_000]);
@@ -139,6 +155,16 @@ pub fn disturb(world: &mut World, chance: &mut Chance) -> String {
             let network = (CLIENT.raw(), length * 4);
             if !world.v6.virtual_network.remove(&network) {
                 world.v6.virtual_network.insert(network);
+            }
+        }
+        10 => answer(world, chance),
+        11 => {
+            let slot = *chance.pick(&[1, 2, 3, 8, 9, 10]);
+            if let Some(interface) = world.interfaces.get_mut(&slot) {
+                match chance.below(2) {
+                    0 => interface.flags ^= Interface::NO_REDIRECT,
+                    _ => interface.address6 = V6::default(),
+                }
             }
         }
         _ => world.settings_mut().hash_key[0] = chance.bits(),

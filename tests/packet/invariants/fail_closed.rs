@@ -1,15 +1,17 @@
 //! A packet to an owned address ends in a verdict of ours, and what an instance sends to the outside
 //! leaves translated or not at all. However broken it is.
 
-use forebay_common::reason::Reason;
+use std::net::IpAddr;
+
+use forebay_common::reason::{Fate, Reason};
 use forebay_tests::chance::Chance;
 use forebay_tests::engine::Action;
 use forebay_tests::frame::{Frame, NeighborMessage, decode};
 use forebay_tests::network::plan::{CLIENT, FRONTEND, INSTANCES, LINKS, NORTH, SOUTH};
 use forebay_tests::network::{Host, IpVersion};
-use forebay_tests::world::World;
+use forebay_tests::world::{BACKENDS, World};
 
-use super::on_both;
+use super::{on_both, random_frames};
 
 /// A frame between two addresses, with anything in it.
 fn frame(chance: &mut Chance, source: Host, destination: Host) -> (Vec<u8>, IpVersion) {
@@ -81,6 +83,54 @@ fn fail_closed_nothing_of_an_instance_leaves_untranslated() {
             let outcome = engine.run(&bytes, link);
             assert_eq!(outcome.action, Action::Drop, "{}", decode(&bytes));
         }
+    });
+}
+
+/// Source and destination of an IP packet, as far as the frame has them.
+fn addresses(frame: &[u8]) -> Option<(IpAddr, IpAddr)> {
+    let tags = frame[12..]
+        .chunks(4)
+        .take(2)
+        .take_while(|tag| matches!(tag[..2], [0x81, 0] | [0x88, 0xa8]))
+        .count();
+    let packet = &frame[14 + 4 * tags..];
+    let v4 = |at: usize| <[u8; 4]>::try_from(packet.get(at..at + 4)?).ok();
+    let v6 = |at: usize| <[u8; 16]>::try_from(packet.get(at..at + 16)?).ok();
+    match packet.first()? >> 4 {
+        4 => Some((v4(12)?.into(), v4(16)?.into())),
+        _ => Some((v6(8)?.into(), v6(24)?.into())),
+    }
+}
+
+/// Errors, fragments and all: what the node sends on by itself has the address of an instance as its source
+/// only on its way to another one.
+#[test]
+fn fail_closed_no_instance_is_seen_outside() {
+    on_both(120, |engine, sequences| {
+        random_frames(
+            engine,
+            sequences,
+            |_| {},
+            |event| {
+                if event.outcome.reason().fate() != Fate::Forward {
+                    return;
+                }
+                let Some((source, destination)) = addresses(&event.outcome.frame) else {
+                    panic!("forwarded what is no packet: {}", decode(event.frame));
+                };
+                let is_instance = |address: IpAddr| {
+                    BACKENDS.iter().any(|(_, host)| {
+                        IpVersion::BOTH.map(|v| host.address(v)).contains(&address)
+                    })
+                };
+                assert!(
+                    !is_instance(source) || is_instance(destination),
+                    "{} left as {}",
+                    decode(event.frame),
+                    decode(&event.outcome.frame)
+                );
+            },
+        );
     });
 }
 

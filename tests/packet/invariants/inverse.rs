@@ -7,7 +7,7 @@ use forebay_common::balance::Distribution;
 use forebay_common::reason::Reason;
 use forebay_tests::chance::Chance;
 use forebay_tests::engine::Engine;
-use forebay_tests::frame::{Frame, SYN, TCP, UDP, decode, verify};
+use forebay_tests::frame::{Frame, IcmpMessage, SYN, TCP, UDP, decode, verify};
 use forebay_tests::network::plan::{FRONTEND, GATEWAY, INSTANCES, Neighbor, SOUTH};
 use forebay_tests::network::{Host, IpVersion};
 use forebay_tests::world::{RING_THREE, World, frontend_id, rule};
@@ -111,6 +111,68 @@ fn round_trip(engine: &mut dyn Engine, chance: &mut Chance) {
         "{}",
         decode(&outcome.frame)
     );
+}
+
+/// An error about a translated packet, told by who got it, quotes what its sender has sent.
+fn quote_round_trip(engine: &mut dyn Engine, chance: &mut Chance) {
+    let mut world = World::default();
+    let mut request = request(chance, &mut world);
+    if request.version == IpVersion::V6 {
+        request.extensions = vec![60; chance.below(4) as usize];
+        request.payload.truncate(1_300);
+    }
+    request.payload.truncate(1_380);
+    engine.load(&world);
+    let outcome = engine.run(&request.build(), request.ingress);
+    assert_eq!(outcome.reason(), Reason::Forwarded);
+    let instance = instance_of(&outcome.frame);
+
+    let kind = match request.version {
+        IpVersion::V4 => *chance.pick(&[(3, 4), (3, 1), (11, 0)]),
+        IpVersion::V6 => *chance.pick(&[(2, 0), (1, 4), (3, 0)]),
+    };
+    let seen = Frame {
+        hops: request.hops - 1,
+        ..request.clone()
+    };
+    let header = seen.ip_length() as usize - seen.transport().len();
+    let most = seen.ip_length() as usize;
+    // Whole words: a cut through a sum leaves half of it as it was.
+    let length = (chance.within(header as u64 + 8, most as u64) as usize & !1).min(1_400);
+    let quoting = |mut body: Vec<u8>, reporter: Host| {
+        body.truncate(length);
+        IcmpMessage {
+            rest: 1_300,
+            body,
+            ..IcmpMessage::new(request.version, reporter, request.source, kind)
+        }
+    };
+    let sent = quoting(outcome.frame[14..].to_vec(), instance.host);
+    let sent = sent.from_link(instance.mac, &SOUTH);
+    let outcome = engine.run(&sent.build(), &SOUTH);
+    assert_eq!(
+        outcome.reason(),
+        Reason::IcmpTranslated,
+        "{}",
+        decode(&sent.build())
+    );
+    let original = quoting(seen.packet(), request.destination).leaving(&SOUTH, GATEWAY.way());
+    assert_eq!(
+        outcome.frame,
+        original.build(),
+        "{} of {length} octets",
+        decode(&outcome.frame)
+    );
+}
+
+#[test]
+fn inverse_an_error_quotes_what_was_sent() {
+    on_both(4_000, |engine, rounds| {
+        let mut chance = Chance::new(33);
+        for _ in 0..rounds {
+            quote_round_trip(engine, &mut chance);
+        }
+    });
 }
 
 #[test]
