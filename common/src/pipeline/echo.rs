@@ -39,6 +39,10 @@ pub(super) fn request<A: Family, F: Frame, T: Tables<A>>(
     {
         return Err(Reason::BadSource);
     }
+    let ethernet = frame.at::<Ethernet>(0).ok_or(Reason::Runt)?;
+    if ethernet.destination.get().is_group() || ethernet.source.get().is_group() {
+        return Err(Reason::EchoUnanswered);
+    }
     let roles = tables.owner(key.destination).map_or(0, |owner| owner.roles);
     if roles & Owner::ECHO_UNREACHABLE != 0 {
         if !complain::note(tables, Reason::NoBackend) {
@@ -47,10 +51,6 @@ pub(super) fn request<A: Family, F: Frame, T: Tables<A>>(
         return Ok(Step::stage(Goes::Complain));
     }
     if roles & Owner::ECHO == 0 {
-        return Err(Reason::EchoUnanswered);
-    }
-    let ethernet = frame.at::<Ethernet>(0).ok_or(Reason::Runt)?;
-    if ethernet.destination.get().is_group() || ethernet.source.get().is_group() {
         return Err(Reason::EchoUnanswered);
     }
     if !limit::admits(tables, settings, AnswerKind::Echo, key.source) {
