@@ -4,6 +4,7 @@ mod field;
 mod headers;
 #[cfg(feature = "user")]
 mod host;
+mod ip;
 mod parse;
 mod sum;
 mod upper;
@@ -12,12 +13,12 @@ pub mod checksum;
 
 pub use field::{Field8, Field16, Field32, Field64, Field128, FieldMac, Mac};
 pub use headers::{
-    Arp, Block, DONT_FRAGMENT, Ethernet, Extension, FragmentHeader, Header, INITIAL_HOPS, Icmp,
-    IpHeader, Ipv4Header, Ipv6Header, Neighbor, Ports, Short, Solicitation, TCP, Tcp, UDP, Udp,
-    VlanTag, Word, tcp_flags,
+    Arp, Block, Ethernet, Extension, FragmentHeader, Header, Icmp, Ipv4Header, Ipv6Header,
+    Neighbor, Ports, Short, Solicitation, TCP, Tcp, UDP, Udp, VlanTag, Word, tcp_flags,
 };
 #[cfg(feature = "user")]
 pub use host::HostFrame;
+pub use ip::{DONT_FRAGMENT, INITIAL_HOPS, IpHeader};
 pub use parse::{LinkLayer, Network, Packet, Transport, link_layer, network, tags, transport};
 pub use sum::sum_of;
 pub use upper::{Piece, Upper, upper};

@@ -1,8 +1,8 @@
 //! Frame to facts: which addresses, protocol and ports a packet has, or why it has none for us.
 
-use super::headers::{Ethernet, IpHeader, Ipv4Header, Ipv6Header, TCP, Tcp, UDP, Udp, VlanTag};
+use super::headers::{Ethernet, Ipv4Header, Ipv6Header, TCP, Tcp, UDP, Udp, VlanTag};
 use super::upper::{self, Upper};
-use super::{Field16, Frame, checksum};
+use super::{Field16, Frame, IpHeader, checksum};
 use crate::family::{Family, V4, V6};
 use crate::flow::FlowKey;
 use crate::reason::Reason;

@@ -1,8 +1,8 @@
 //! The header above IP, wherever it is: behind options, behind extension headers, or in the first
 //! fragment of a packet.
 
-use super::headers::{Extension, FragmentHeader, IpHeader};
-use super::{FAR, Frame, Network};
+use super::headers::{Extension, FragmentHeader};
+use super::{FAR, Frame, IpHeader, Network};
 use crate::reason::Reason;
 
 /// Extension headers that are looked behind.
