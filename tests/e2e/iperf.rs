@@ -71,7 +71,9 @@ fn iperf_moves_tcp_and_udp_in_both_directions() {
                 let result = iperf(&datagrams.concat());
                 let sum = &result["end"]["sum"];
                 let (sent, lost) = (sum["packets"].as_u64(), sum["lost_packets"].as_u64());
-                let (sent, lost) = (sent.unwrap(), lost.unwrap());
+                let (Some(sent), Some(lost)) = (sent, lost) else {
+                    panic!("{arms:?} {to} {direction:?}: iperf3 says {result}");
+                };
                 // A busy machine drops datagrams in the buffers of the ends; a node that drops them
                 // delivers none, or every other.
                 assert!(

@@ -202,7 +202,10 @@ fn the_kernel_alone_answers_for_a_shared_address() {
     assert!(said.contains("0 addresses claimed"), "{said}");
     for at in host(80) {
         curl(&scene.lab.client, at, 1).unwrap();
-        assert!(!sniffer.about(at.ip()).is_empty(), "the kernel answers");
+        // What is heard is told by another thread.
+        eventually("the kernel answers", Duration::from_secs(5), || {
+            !sniffer.about(at.ip()).is_empty()
+        });
         assert!(sniffer.announcements(at.ip()).is_empty(), "{at}");
     }
     let answered = &scene.forebay.json(&["status"]).unwrap()["packets"]["answered"];
