@@ -5,9 +5,10 @@
 //! flow (another CPU was faster), a flow that is over, or one that has ended and may begin anew.
 
 use super::life::is_over_for;
+use super::service;
 use crate::abi::{Rule, Settings};
 use crate::family::Family;
-use crate::flow::{Direction, Flow, FlowKey, FlowKind, FlowRef, Seen, marks};
+use crate::flow::{Direction, Flow, FlowKey, FlowRef, Seen, marks};
 use crate::reason::Reason;
 use crate::tables::{InsertError, Scratch, Tables};
 
@@ -46,7 +47,7 @@ impl Claim<'_> {
         key: &FlowKey<A>,
         scratch: &mut Scratch<A>,
     ) -> Result<(), Reason> {
-        self.entry(scratch);
+        self.entry(key, scratch);
         scratch.flow.source = key.destination;
         scratch.flow.destination = key.source;
         scratch.flow.ports = key.ports.rotate_left(16);
@@ -90,14 +91,14 @@ impl Claim<'_> {
 
     #[inline(always)]
     fn kind(&self, direction: Direction) -> u8 {
-        FlowKind::Rule.byte(direction, self.rule.flags & Rule::TCP_RESET != 0)
+        service::kind(self.rule).byte(direction, self.rule.flags & Rule::TCP_RESET != 0)
     }
 
     /// Fills in what both directions share.
     #[inline(always)]
-    fn entry<A: Family>(&self, scratch: &mut Scratch<A>) {
+    fn entry<A: Family>(&self, key: &FlowKey<A>, scratch: &mut Scratch<A>) {
         let flow = FlowRef::over(&mut scratch.flow);
-        flow.set_fixed(self.rule.idle_timeout, self.rule.id);
+        flow.set_fixed(service::idle_timeout(self.rule, key), self.rule.id);
         self.reopen(flow);
         flow.set_hop_head(0);
         flow.set_hop_tail(0);

@@ -1,9 +1,8 @@
 //! A packet without a flow: whose is it, may it open one, and with which member?
 
 use super::claim::Claim;
-use super::may_be_ours;
-use crate::abi::{Owner, RuleKey, Settings};
-use crate::balance::{flow_hash, slot_of};
+use super::{may_be_ours, service};
+use crate::abi::{Owner, Settings};
 use crate::family::Family;
 use crate::flow::{FlowKey, Seen};
 use crate::reason::Reason;
@@ -56,8 +55,7 @@ fn is_for_a_rule<A: Family, T: Tables<A>>(
     flags: u8,
 ) -> bool {
     let opens = flags & (tcp_flags::SYN | tcp_flags::ACK | tcp_flags::RST) == tcp_flags::SYN;
-    let rule_key = RuleKey::new(frontend, key.protocol as u8, key.destination_port());
-    (key.protocol != u32::from(TCP) || opens) && tables.rule(&rule_key).is_some()
+    (key.protocol != u32::from(TCP) || opens) && service::rule_for(tables, frontend, key).is_some()
 }
 
 /// Whether a packet with a source that this node knows may come in here: a frontend sends nothing, and
@@ -153,15 +151,14 @@ fn open<A: Family, T: Tables<A>>(
     flags: u8,
 ) -> Result<(), Reason> {
     let settings = tables.settings().ok_or(Reason::NotConfigured)?;
-    let rule_key = RuleKey::new(frontend, key.protocol as u8, key.destination_port());
-    let rule = tables.rule(&rule_key).ok_or(Reason::NoRule)?;
+    let rule = service::rule_for(tables, frontend, key).ok_or(Reason::NoRule)?;
     if key.protocol == u32::from(TCP) && flags & tcp_flags::RST != 0 {
         return Err(Reason::NoFlow);
     }
     // SAFETY: the only place that takes the scratch space, once a packet.
     let scratch = unsafe { tables.scratch() }.ok_or(Reason::NotConfigured)?;
-    let hash = hash(settings, key, rule.distribution);
-    let port = key.destination_port().wrapping_add(rule.port_offset);
+    let hash = service::hash(settings, key, rule.distribution);
+    let port = service::backend_port(rule, key);
     let claim = Claim {
         rule,
         settings,
@@ -176,32 +173,11 @@ fn open<A: Family, T: Tables<A>>(
     };
     let mut attempt = 0;
     while attempt <= ALTERNATIVES {
-        scratch.reply.source = member(tables, rule.ring, hash, attempt)?;
+        scratch.reply.source = service::member(tables, rule, key, hash, attempt)?;
         match claim.take(tables, key, scratch) {
             Err(Reason::ReplyTupleTaken) => attempt += 1,
             outcome => return outcome,
         }
     }
     Err(Reason::ReplyTupleTaken)
-}
-
-/// `#[inline(never)]`: its state fills every register.
-#[inline(never)]
-pub(super) fn hash<A: Family>(settings: &Settings, key: &FlowKey<A>, distribution: u8) -> u64 {
-    flow_hash(settings.hash_key, key, distribution)
-}
-
-/// Address of the member in a ring slot.
-#[inline(always)]
-pub(super) fn member<A: Family, T: Tables<A>>(
-    tables: &T,
-    ring: u32,
-    hash: u64,
-    attempt: u32,
-) -> Result<A, Reason> {
-    let id = tables.ring_slot(ring, slot_of(hash, attempt)).unwrap_or(0);
-    if id == 0 {
-        return Err(Reason::NoBackend);
-    }
-    Ok(tables.backend(id).ok_or(Reason::NoBackend)?.address)
 }

@@ -28,6 +28,7 @@ mod limit;
 mod neighbor;
 mod quoted;
 mod retire;
+mod service;
 mod unusual;
 mod vlan;
 

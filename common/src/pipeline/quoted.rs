@@ -8,10 +8,10 @@
 //! Up to five sums change: those of both IP headers, of the quoted header above IP if the quote is long
 //! enough, and that of the message, over all of the quote.
 
-use super::first::{hash, may_come_from, member, without_flow};
+use super::first::{may_come_from, without_flow};
 use super::forward::{depart, takes_no_redirect};
-use super::{Step, key_of, known, may_be_ours, vlan};
-use crate::abi::{Interface, Owner, RuleKey, Settings};
+use super::{Step, key_of, known, may_be_ours, service, vlan};
+use crate::abi::{Interface, Owner, Settings};
 use crate::family::{Family, V6};
 use crate::flow::{Direction, FlowKey, FlowKind, Hop};
 use crate::reason::Reason;
@@ -179,11 +179,10 @@ fn lookup<A: Family, T: Tables<A>>(
     if owner.roles & Owner::FRONTEND == 0 || may_be_the_hosts {
         return None;
     }
-    let port = answer.destination_port();
-    let rule = tables.rule(&RuleKey::new(owner.id, answer.protocol as u8, port))?;
-    let slot = hash(settings, answer, rule.distribution);
-    let destination = member::<A, T>(tables, rule.ring, slot, 0).ok()?;
-    let port = port.wrapping_add(rule.port_offset);
+    let rule = service::rule_for(tables, owner.id, answer)?;
+    let hash = service::hash(settings, answer, rule.distribution);
+    let destination = service::member(tables, rule, answer, hash, 0).ok()?;
+    let port = service::backend_port(rule, answer);
     Some(Translation {
         source: answer.source,
         destination,
