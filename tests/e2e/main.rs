@@ -39,5 +39,6 @@ mod shared;
 mod show;
 mod spread;
 mod tagged;
+mod tcp_reset;
 mod udp;
 mod unlisted;

@@ -85,6 +85,8 @@ pub struct Rule {
     pub distribution: &'static str,
     /// `idle_timeout`
     pub idle_timeout: Option<&'static str>,
+    /// `tcp_reset`
+    pub tcp_reset: Option<bool>,
 }
 
 impl Rule {
@@ -99,6 +101,7 @@ impl Rule {
             backend_port,
             distribution: "5-tuple",
             idle_timeout: None,
+            tcp_reset: None,
         }
     }
 }
@@ -212,6 +215,7 @@ impl fmt::Display for Rule {
             backend_port,
             distribution,
             idle_timeout,
+            tcp_reset,
         } = self;
         writeln!(out, "\n[[rule]]\nname = {name:?}\nfrontend = {frontend:?}")?;
         writeln!(out, "protocol = {protocol:?}\nport = {port}")?;
@@ -221,6 +225,9 @@ impl fmt::Display for Rule {
         }
         if let Some(timeout) = idle_timeout {
             writeln!(out, "idle_timeout = {timeout:?}")?;
+        }
+        if let Some(reset) = tcp_reset {
+            writeln!(out, "tcp_reset = {reset}")?;
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ mod process;
 mod requirements;
 mod servers;
 mod sniffer;
+mod sockets;
 mod wire;
 mod workdir;
 
@@ -31,5 +32,6 @@ pub use process::Process;
 pub use requirements::missing_requirement;
 pub use servers::IperfServer;
 pub use sniffer::{Heard, Sniffer};
+pub use sockets::{Resets, tcp_states};
 pub use wire::Wire;
 pub use workdir::{Workdir, sweep};

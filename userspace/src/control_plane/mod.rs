@@ -13,6 +13,7 @@ mod diff;
 mod frontends;
 mod ids;
 mod plan;
+mod reset;
 mod state;
 mod sweep;
 
@@ -27,10 +28,11 @@ pub use desired::{HOP_LIFETIME, RingKey};
 pub use diff::{Change, FamilyChange};
 pub use ids::{Ids, NoIdLeft, SLOT_PATIENCE};
 pub use plan::{PlannedChange, plan};
+pub use reset::{End, Reset, is_told, resets};
 pub use state::{
     FamilyState, HostInterface, Ring, TableState, VlanDevice, XdpState, needs_kernel, vlan_key,
 };
-pub use sweep::{Census, Judgement, judge};
+pub use sweep::{Census, Judgement, judge, may_wait};
 
 use crate::clock::TickRate;
 use crate::config::model::{Advertise, Config};

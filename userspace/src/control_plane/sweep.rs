@@ -44,6 +44,30 @@ pub fn judge<A: Family>(
     }
 }
 
+/// Timeouts from which on a flow may go some seconds late, seconds.
+const LONG: u32 = 10;
+/// How late it may go then for the sake of others that go at the same time, seconds.
+const PATIENCE: u32 = 3;
+
+/// Whether a flow that is over may stay until a later pass, when so many end at once that the RSTs of all
+/// would be a flood.
+pub fn may_wait<A: Family>(
+    settings: &Settings,
+    key: &FlowKey<A>,
+    flow: &Flow<A>,
+    now: u64,
+) -> bool {
+    let lifetime = lifetime(
+        &settings.timeouts,
+        key.protocol,
+        flow.state(key.protocol),
+        flow.idle_timeout,
+    );
+    let patience = settings.second.saturating_mul(PATIENCE);
+    lifetime >= settings.second.saturating_mul(LONG)
+        && !is_over(now, flow.last_seen, lifetime.saturating_add(patience))
+}
+
 /// What a full pass over the flows met. Flows are counted once, at the direction towards the instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Census {
@@ -85,5 +109,38 @@ impl Census {
     /// Flows in a state.
     pub fn in_state(&self, state: FlowState) -> u64 {
         self.states.get(state.label()).copied().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_common::family::V4;
+    use forebay_common::flow::Seen;
+    use forebay_common::wire::TCP;
+
+    use super::*;
+
+    #[test]
+    fn only_flows_with_long_timeouts_wait_and_not_for_long() {
+        let settings = Settings {
+            second: 100,
+            ..Settings::default()
+        };
+        let key = FlowKey::<V4> {
+            protocol: u32::from(TCP),
+            ..FlowKey::default()
+        };
+        let flow = |idle_timeout| Flow {
+            idle_timeout,
+            last_seen: 1000,
+            seen_to_instance: Seen::ACK.0,
+            seen_from_instance: Seen::ACK.0,
+            ..Flow::default()
+        };
+        let waits = |idle, now| may_wait(&settings, &key, &flow(idle), now);
+        assert!(!waits(999, 1000 + 1000), "a timeout below ten seconds");
+        assert!(waits(1000, 1000 + 1001));
+        assert!(waits(1000, 1000 + 1300));
+        assert!(!waits(1000, 1000 + 1301), "three seconds late already");
     }
 }

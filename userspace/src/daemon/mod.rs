@@ -27,8 +27,8 @@ use crate::control_plane::{Census, Change, ControlPlane, Event, HostInterface, p
 use crate::control_socket::Call;
 use crate::dataplane::{Dataplane, Flows, remove_pins};
 use crate::host::{
-    HostChange, Neighbors, Netlink, Offloads, ProxyEntries, Sysctls, facts, follow_host,
-    release_neighbors,
+    HostChange, Neighbors, Netlink, Offloads, ProxyEntries, ResetSocket, Sysctls, facts,
+    follow_host, release_neighbors,
 };
 use sweeper::Terms;
 
@@ -69,6 +69,8 @@ pub struct Daemon {
     netlink: Netlink,
     dataplane: Dataplane,
     flows: Arc<Flows>,
+    /// Tells both sides of connections that end.
+    resets: Option<Arc<ResetSocket>>,
     control_plane: ControlPlane,
     clock: Clock,
     census: Census,
@@ -109,9 +111,10 @@ pub async fn run(options: Options, loaded: Loaded) -> Result<()> {
     let (daemon, calls) = start::start(options, loaded).await?;
     let (send_counts, counts) = mpsc::channel(1);
     let (flows, terms) = (daemon.flows.clone(), daemon.terms.subscribe());
+    let resets = daemon.resets.clone();
     std::thread::Builder::new()
         .name("sweep".to_owned())
-        .spawn(move || sweeper::run(&flows, &terms, &send_counts))
+        .spawn(move || sweeper::run(&flows, &terms, &send_counts, resets.as_deref()))
         .context("start the sweep")?;
     let sources = Sources {
         calls,

@@ -15,7 +15,9 @@ use crate::config::{Diagnostic, Loaded};
 use crate::control_plane::{Census, ControlPlane, Event, HostInterface};
 use crate::control_socket::{self, Call};
 use crate::dataplane::{Dataplane, Opened, Pins, remove_pins};
-use crate::host::{Neighbors, Netlink, Offloads, Sysctls, default_flows, reach, total_memory};
+use crate::host::{
+    Neighbors, Netlink, Offloads, ResetSocket, Sysctls, default_flows, reach, total_memory,
+};
 
 /// Capabilities that the daemon needs, with their bits; CAP_SYS_ADMIN stands for the last two.
 const CAPABILITIES: [(&str, u32); 3] =
@@ -84,6 +86,9 @@ async fn begin(
     let clock = dataplane.measure_clock()?;
     let calls = control_socket::listen(&config.api.socket).await?;
     let advertiser = Advertiser::start(&config.node.state_dir)?;
+    let resets = ResetSocket::open().inspect_err(|error| {
+        log::warn!("nobody is told by a RST that a flow ends: {error:#}");
+    });
     let neighbors = Neighbors::start(&config.node.state_dir)?;
     let mut daemon = Daemon {
         options,
@@ -92,6 +97,7 @@ async fn begin(
         netlink,
         dataplane,
         flows: Arc::new(flows),
+        resets: resets.ok().map(Arc::new),
         control_plane: ControlPlane::new(clock.rate, key, adopted),
         clock,
         census: Census::default(),

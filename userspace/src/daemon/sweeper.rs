@@ -8,8 +8,9 @@ use forebay_common::abi::Settings;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
-use crate::control_plane::{Census, HOP_LIFETIME, SLOT_PATIENCE};
-use crate::dataplane::{Flows, Sweep};
+use crate::control_plane::{Census, HOP_LIFETIME, Reset, SLOT_PATIENCE};
+use crate::dataplane::{Flows, Slice, Sweep};
+use crate::host::ResetSocket;
 
 /// Between the ends and the beginnings of passes: timers below ten seconds may be a second late, of
 /// which a pass over a large table takes its part.
@@ -35,6 +36,7 @@ pub(super) fn run(
     flows: &Arc<Flows>,
     terms: &watch::Receiver<Option<Terms>>,
     counts: &mpsc::Sender<Census>,
+    resets: Option<&ResetSocket>,
 ) {
     loop {
         std::thread::sleep(REST);
@@ -44,7 +46,7 @@ pub(super) fn run(
         if terms.borrow().is_none() {
             continue;
         }
-        match pass(flows, terms) {
+        match pass(flows, terms, resets) {
             Ok(census) => {
                 if counts.blocking_send(census).is_err() {
                     return;
@@ -55,19 +57,25 @@ pub(super) fn run(
     }
 }
 
-fn pass(flows: &Flows, terms: &watch::Receiver<Option<Terms>>) -> Result<Census> {
+fn pass(
+    flows: &Flows,
+    terms: &watch::Receiver<Option<Terms>>,
+    socket: Option<&ResetSocket>,
+) -> Result<Census> {
     let begun = Instant::now();
     let mut census = Census::default();
     let mut sweep4 = Sweep::default();
     let mut sweep6 = Sweep::default();
-    let slices = |slice: &mut dyn FnMut(&Terms, &mut Census) -> Result<bool>,
+    let slices = |slice: &mut dyn FnMut(&Terms, &mut Census) -> Result<Slice>,
                   census: &mut Census|
      -> Result<()> {
         loop {
             let Some(current) = *terms.borrow() else {
                 return Ok(());
             };
-            if slice(&current, census)? {
+            let slice = slice(&current, census)?;
+            send(socket, &slice.resets);
+            if slice.is_last {
                 return Ok(());
             }
             std::thread::sleep(PAUSE);
@@ -92,6 +100,10 @@ fn pass(flows: &Flows, terms: &watch::Receiver<Option<Terms>>) -> Result<Census>
     if sweep4.has_marked() || sweep6.has_marked() {
         std::thread::sleep(GRACE);
     }
+    let untold = sweep4.untold() + sweep6.untold();
+    if untold > 0 {
+        log::warn!("{untold} flows idled out without a RST: too many at once");
+    }
     let ended = flows.v4.finish_sweep(sweep4)? + flows.v6.finish_sweep(sweep6)?;
     log::trace!(
         "sweep: {:?} entries, {ended} flows ended, {:?}",
@@ -99,4 +111,18 @@ fn pass(flows: &Flows, terms: &watch::Receiver<Option<Terms>>) -> Result<Census>
         begun.elapsed()
     );
     Ok(census)
+}
+
+/// Sends RSTs. Who cannot be reached now finds out by itself.
+pub(super) fn send(socket: Option<&ResetSocket>, resets: &[Reset]) {
+    let Some(socket) = socket else { return };
+    for reset in resets {
+        if let Err(error) = socket.send(reset) {
+            log::debug!(
+                "RST from {} to {}: {error}",
+                reset.source,
+                reset.destination
+            );
+        }
+    }
 }

@@ -21,7 +21,7 @@ use forebay_common::abi::{RuleCounters, names};
 use forebay_common::reason::Reason;
 
 pub use attach::Attached;
-pub use flows::{FlowFamily, FlowTable, Flows, Sweep};
+pub use flows::{FlowFamily, FlowTable, Flows, Slice, Sweep};
 pub use pins::Pins;
 pub use sys::Plain;
 
