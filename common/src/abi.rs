@@ -98,7 +98,7 @@ pub const RETIRE_BATCH: usize = 256;
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct RetireBatch<A> {
-    /// [`Self::MARK`] or [`Self::REMOVE`].
+    /// One of the constants below.
     pub step: u32,
     /// How many keys count.
     pub count: u32,
@@ -113,6 +113,8 @@ impl<A> RetireBatch<A> {
     pub const MARK: u32 = 1;
     /// Removes flows that were marked.
     pub const REMOVE: u32 = 2;
+    /// Marks flows whether or not they are over.
+    pub const FLUSH: u32 = 3;
 }
 
 /// What an address is to this node.

@@ -22,7 +22,7 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use forebay_common::abi::{RETIRE_BATCH, RetireBatch};
 use forebay_common::family::{V4, V6};
-use forebay_common::pipeline::{self, Exit, Outcome, mark_retiring, remove_retiring};
+use forebay_common::pipeline::{self, Exit, Outcome, mark_flushed, mark_retiring, remove_retiring};
 use forebay_common::reason::Reason;
 use forebay_common::tables::Shared;
 
@@ -134,10 +134,11 @@ fn retire<A: Maps + FibFamily>(index: u32) -> bool {
     let (Some(key), Some(done)) = (batch.keys.get(place), batch.done.get_mut(place)) else {
         return false;
     };
-    let taken = if batch.step == RetireBatch::<A>::MARK {
-        mark_retiring(&tables, key)
-    } else {
-        remove_retiring(&tables, key)
+    let taken = match batch.step {
+        RetireBatch::<A>::MARK => mark_retiring(&tables, key),
+        RetireBatch::<A>::REMOVE => remove_retiring(&tables, key),
+        RetireBatch::<A>::FLUSH => mark_flushed(&tables, key),
+        _ => false,
     };
     *done = u8::from(taken);
     true

@@ -17,6 +17,7 @@ mod detach;
 mod echo;
 mod expiry;
 mod explain;
+mod flush;
 mod fragments;
 mod hash_seed;
 mod hops;

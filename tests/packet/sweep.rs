@@ -5,7 +5,7 @@ use forebay_common::reason::Reason;
 use forebay_tests::engine::{Action, Engine, Keys, Model, Retire, with_live};
 use forebay_tests::frame::SYN;
 use forebay_tests::network::IpVersion;
-use forebay_tests::world::{Flows, GRACE, IDLE, NOW, Pair, World};
+use forebay_tests::world::{Flows, GRACE, IDLE, NOW, Pair, SECOND, World};
 
 /// Runs a test on the model and on the live program.
 fn on_both(test: fn(&mut dyn Engine)) {
@@ -166,5 +166,42 @@ fn keys_of_no_flow_are_passed_over() {
             [] as [bool; 0]
         );
         assert_eq!(engine.flows(), Flows::exactly(&pairs));
+    });
+}
+
+#[test]
+fn a_flushed_flow_is_marked_alive_and_goes_half_a_second_later() {
+    on_both(|engine| {
+        let (pairs, _) = pairs();
+        engine.load(&world(&pairs));
+        let keys = Keys::of(&engine.flows());
+        engine.set_now(NOW);
+        assert_eq!(
+            engine.retire(Retire::Flush, &keys),
+            [true, false, true, false]
+        );
+        let until = NOW + u64::from(SECOND) / 2;
+        let marked = pairs.clone().map(|pair| Pair {
+            marks: marks::RETIRING,
+            ..pair.last_used(until)
+        });
+        assert_eq!(engine.flows(), Flows::exactly(&marked));
+        for pair in &pairs {
+            for packet in [pair.request(), pair.answer()] {
+                let outcome = engine.run(&packet.build(), packet.ingress);
+                assert_eq!(outcome.action, Action::Drop, "{}", engine.name());
+            }
+        }
+        assert_eq!(
+            engine.flows(),
+            Flows::exactly(&marked),
+            "nothing revives it"
+        );
+        engine.set_now(until + u64::from(GRACE));
+        assert_eq!(engine.retire(Retire::Remove, &keys), [false; 4]);
+        engine.set_now(until + u64::from(GRACE) + 1);
+        let removed = engine.retire(Retire::Remove, &keys);
+        assert_eq!(removed, [true, false, true, false]);
+        assert_eq!(engine.flows(), Flows::default());
     });
 }

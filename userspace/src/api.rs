@@ -25,6 +25,8 @@ pub enum Request {
     Instances,
     /// `forebay show flows`
     Flows(FlowFilter),
+    /// `forebay flush flows`; the limit does not count
+    FlushFlows(FlowFilter),
     /// `forebay show drops`
     Drops,
     /// `forebay explain`
@@ -55,6 +57,15 @@ pub enum Response {
     Failed(String),
 }
 
+impl From<anyhow::Result<serde_json::Value>> for Response {
+    fn from(answer: anyhow::Result<serde_json::Value>) -> Self {
+        match answer {
+            Ok(value) => Self::Ok(value),
+            Err(error) => Self::Failed(format!("{error:#}")),
+        }
+    }
+}
+
 /// Which flows to show.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct FlowFilter {
@@ -66,6 +77,15 @@ pub struct FlowFilter {
     pub instance: Option<String>,
     /// At most so many.
     pub limit: usize,
+}
+
+/// `flush flows`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Flushed {
+    /// Flows that were ended.
+    pub flows: usize,
+    /// Those among them whose two sides were sent a RST.
+    pub reset: usize,
 }
 
 /// A packet to explain.

@@ -35,7 +35,7 @@ mod vlan;
 pub use complain::complain;
 pub use icmp::icmp;
 pub use life::is_over_for;
-pub use retire::{mark_retiring, remove_retiring};
+pub use retire::{mark_flushed, mark_retiring, remove_retiring};
 pub use unusual::unusual;
 pub use vlan::tag;
 

@@ -2,12 +2,13 @@
 //!
 //! Other CPUs may have found an entry a moment before it was over and still be using it, and a freed
 //! entry is at once somebody else's. So a flow is first marked, which makes it a miss for everybody,
-//! and removed a few jiffies later.
+//! and removed a few jiffies later. A flow that is to end at once is marked while it is alive.
 
 use super::life::is_over_for;
 use crate::family::Family;
 use crate::flow::{FlowKey, FlowRef, is_over, marks};
 use crate::tables::Tables;
+use crate::wire::TCP;
 
 /// Marks both directions of a flow as retiring if it is over. Says whether it did.
 #[inline(always)]
@@ -43,6 +44,40 @@ fn mark<A: Family>(flow: FlowRef<'_, A>, judged: u64, now: u64) -> bool {
     }
     flow.set_last_seen(now);
     true
+}
+
+/// Marks both directions of a flow as retiring, alive or not. Says whether it did.
+///
+/// A connection stays marked for a while longer than one that is over: its sides go on sending until they are
+/// told, and what they send opens no flow meanwhile.
+#[inline(always)]
+pub fn mark_flushed<A: Family, T: Tables<A>>(tables: &T, key: &FlowKey<A>) -> bool {
+    let (Some(settings), Some(flow)) = (tables.settings(), tables.flow(key)) else {
+        return false;
+    };
+    if flow.marks() & marks::RETIRING != 0 {
+        return false;
+    }
+    let is_connection = key.protocol == u32::from(TCP);
+    let linger = if is_connection {
+        settings.second / 2
+    } else {
+        0
+    };
+    let until = tables.now().wrapping_add(u64::from(linger));
+    end(flow, until);
+    if let Some(other) = tables.flow(&flow.reply_key(key.protocol)) {
+        end(other, until);
+    }
+    true
+}
+
+/// Marks an entry, to be removed some time after `until`. The mark comes first: who finds the entry then
+/// leaves its time alone.
+#[inline(always)]
+fn end<A: Family>(flow: FlowRef<'_, A>, until: u64) {
+    flow.set_marks(flow.marks() | marks::RETIRING);
+    flow.set_last_seen(until);
 }
 
 /// Removes both directions of a flow that was marked long enough ago. Says whether it did.

@@ -206,6 +206,7 @@ impl<A: Side + Words> FamilyMaps<A> {
             step: match step {
                 Retire::Mark => RetireBatch::<A>::MARK,
                 Retire::Remove => RetireBatch::<A>::REMOVE,
+                Retire::Flush => RetireBatch::<A>::FLUSH,
             },
             count: keys.len() as u32,
             keys: [FlowKey::default(); RETIRE_BATCH],

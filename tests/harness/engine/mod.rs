@@ -62,13 +62,15 @@ impl Outcome {
     }
 }
 
-/// The two steps in which the sweep ends a flow.
+/// The steps in which flows are ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retire {
     /// Marks it, if it is over.
     Mark,
     /// Removes it, if it was marked long enough ago.
     Remove,
+    /// Marks it, whether or not it is over.
+    Flush,
 }
 
 /// Keys of flows.

@@ -9,7 +9,7 @@ use forebay_common::abi::{
 };
 use forebay_common::flow::{Direction, Flow, FlowKey, FlowRef};
 use forebay_common::model::{FamilyModel, ModelTables};
-use forebay_common::pipeline::{self, Exit, mark_retiring, remove_retiring};
+use forebay_common::pipeline::{self, Exit, mark_flushed, mark_retiring, remove_retiring};
 use forebay_common::reason::Reason;
 use forebay_common::tables::{InsertError, PerCpu, Route, Scratch, Shared, Tables};
 use forebay_common::wire::HostFrame;
@@ -164,6 +164,7 @@ impl Planned {
         match step {
             Retire::Mark => mark_retiring(self, key),
             Retire::Remove => remove_retiring(self, key),
+            Retire::Flush => mark_flushed(self, key),
         }
     }
 }

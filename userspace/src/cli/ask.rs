@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::check::print_changes;
 use super::table::{Table, bytes, seconds};
-use super::{Common, Failure, Show};
+use super::{Common, Failure, Flush, Show};
 use crate::api::{self, FlowFilter, Question, Request};
 use crate::config::Diagnostic;
 use crate::control_socket;
@@ -67,6 +67,29 @@ pub(super) fn advertise(common: &Common, on: bool) -> Result<(), Failure> {
     let now: api::Advertisement =
         serde_json::from_value(answer).context("understand the answer")?;
     println!("{}", claimed(&now));
+    Ok(())
+}
+
+pub(super) fn flush(common: &Common, what: Flush) -> Result<(), Failure> {
+    let Flush::Flows {
+        source,
+        destination,
+        instance,
+    } = what;
+    let filter = FlowFilter {
+        source,
+        destination,
+        instance,
+        limit: 0,
+    };
+    let answer = ask(common, &Request::FlushFlows(filter))?;
+    let done: api::Flushed = serde_json::from_value(answer).context("understand the answer")?;
+    let mut table = Table::new(["FLOWS", "ENDED"]).right([1]);
+    let silent = done.flows.saturating_sub(done.reset);
+    table.row(["told by RST".to_owned(), done.reset.to_string()]);
+    table.row(["in silence".to_owned(), silent.to_string()]);
+    table.row(["all".to_owned(), done.flows.to_string()]);
+    table.print();
     Ok(())
 }
 

@@ -89,6 +89,11 @@ enum Command {
         #[command(subcommand)]
         what: Show,
     },
+    /// End flows that are alive, with a RST to both sides of established connections
+    Flush {
+        #[command(subcommand)]
+        what: Flush,
+    },
     /// Tell what would happen to a packet and why, changing nothing
     Explain {
         /// tcp, udp, icmp or a protocol number
@@ -149,6 +154,22 @@ enum Show {
     Drops(Output),
 }
 
+#[derive(Debug, Subcommand)]
+enum Flush {
+    /// Tracked flows: those that every option given lets through, without options all
+    Flows {
+        /// Source address before translation
+        #[arg(long, value_name = "ADDRESS")]
+        source: Option<IpAddr>,
+        /// Destination address before translation
+        #[arg(long, value_name = "ADDRESS")]
+        destination: Option<IpAddr>,
+        /// Name of an instance
+        #[arg(long, value_name = "NAME")]
+        instance: Option<String>,
+    },
+}
+
 /// Why a command ends with a status other than 0.
 enum Failure {
     /// Status 1.
@@ -205,6 +226,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Reload => ask::reload(&common),
         Command::Status { output } => ask::status(&common, output.json),
         Command::Show { what } => ask::show(&common, what),
+        Command::Flush { what } => ask::flush(&common, what),
         Command::Explain {
             protocol,
             source,

@@ -56,6 +56,7 @@ impl Daemon {
             Request::Instances => json(self.view()?.instances()),
             Request::Drops => json(views::drops(&self.dataplane.reasons()?)),
             Request::Flows(filter) => self.list_flows(filter),
+            Request::FlushFlows(_) => bail!("flows are flushed elsewhere"),
             Request::Explain(question) => json(self.explain(&question).await?),
             Request::Advertise { on } => json(self.advertise(on).await?),
             Request::Reload => json(self.reload().await?),
@@ -144,14 +145,7 @@ impl Daemon {
             .control_plane
             .config()
             .context("no configuration is in force yet")?;
-        if let Some(name) = &filter.instance
-            && !config
-                .instances
-                .iter()
-                .any(|instance| instance.name == *name)
-        {
-            bail!("no instance is called {name}; `forebay show instances` lists them");
-        }
+        require_instance(config, &filter)?;
         let view = FlowView {
             config,
             ids: self.control_plane.ids(),
@@ -234,6 +228,19 @@ impl Daemon {
             found.extend(table.get(&other)?.map(|flow| (other, flow)));
         }
         Ok(found)
+    }
+}
+
+/// Refuses a filter for an instance that there is not.
+pub(super) fn require_instance(
+    config: &config::model::Config,
+    filter: &api::FlowFilter,
+) -> Result<()> {
+    match &filter.instance {
+        Some(name) if !config.instances.iter().any(|one| one.name == *name) => {
+            bail!("no instance is called {name}; `forebay show instances` lists them")
+        }
+        _ => Ok(()),
     }
 }
 

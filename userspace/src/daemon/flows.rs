@@ -54,7 +54,7 @@ impl FlowView<'_> {
             }
             let first = FlowKind::direction(flow.kind) == Direction::ToInstance
                 && flow.marks & marks::RETIRING == 0;
-            if !first || !self.lets_through(filter, key, flow) {
+            if !first || !lets_through(self.config, filter, key, flow) {
                 return true;
             }
             match table.get(&flow.reply_key(key.protocol)) {
@@ -64,24 +64,6 @@ impl FlowView<'_> {
             failed.is_none()
         })?;
         failed.map_or(Ok(()), Err)
-    }
-
-    fn lets_through<A: FlowFamily>(
-        &self,
-        filter: &api::FlowFilter,
-        key: &FlowKey<A>,
-        flow: &Flow<A>,
-    ) -> bool {
-        let is =
-            |wanted: Option<IpAddr>, found: A| wanted.is_none_or(|wanted| wanted == found.into());
-        let instance = || {
-            self.config
-                .owner_of(flow.destination.into())
-                .map(|member| member.instance)
-        };
-        is(filter.source, key.source)
-            && is(filter.destination, key.destination)
-            && (filter.instance.is_none() || filter.instance == instance())
     }
 
     /// One line; `None` when the flow is over and only waits for the sweep.
@@ -141,6 +123,23 @@ impl FlowView<'_> {
             bytes: flow.bytes + reply.map_or(0, |reply| reply.bytes),
         })
     }
+}
+
+/// Whether a filter lets a flow through, by its direction towards the instance.
+pub(super) fn lets_through<A: FlowFamily>(
+    config: &Config,
+    filter: &api::FlowFilter,
+    key: &FlowKey<A>,
+    flow: &Flow<A>,
+) -> bool {
+    let is = |wanted: Option<IpAddr>, found: A| wanted.is_none_or(|wanted| wanted == found.into());
+    let instance = || {
+        let owner = config.owner_of(flow.destination.into());
+        owner.map(|member| member.instance)
+    };
+    is(filter.source, key.source)
+        && is(filter.destination, key.destination)
+        && (filter.instance.is_none() || filter.instance == instance())
 }
 
 fn endpoints<A: FlowFamily>(key: &FlowKey<A>) -> api::Endpoints {

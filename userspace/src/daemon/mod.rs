@@ -3,6 +3,7 @@
 
 mod answers;
 mod flows;
+mod flush;
 mod interfaces;
 mod start;
 mod sweeper;
@@ -142,14 +143,7 @@ impl Daemon {
                 self.tell_claims(false).await;
             }
             tokio::select! {
-                Some(call) = sources.calls.recv() => {
-                    let response = match self.answer(call.request).await {
-                        Ok(value) => api::Response::Ok(value),
-                        Err(error) => api::Response::Failed(format!("{error:#}")),
-                    };
-                    // Who asked may have gone.
-                    let _ = call.reply.send(response);
-                }
+                Some(call) = sources.calls.recv() => self.called(call).await,
                 Some(census) = sources.counts.recv() => self.counted(census),
                 Some(change) = sources.host_changes.recv() => self.host_changed(change).await,
                 _ = clock_check.tick() => {
@@ -169,6 +163,16 @@ impl Daemon {
             }
         }
         self.stop().await
+    }
+
+    async fn called(&mut self, call: Call) {
+        let answer = match call.request {
+            // Takes a while, which others need not wait for.
+            api::Request::FlushFlows(filter) => return self.flush_flows(filter, call.reply),
+            request => self.answer(request).await,
+        };
+        // Who asked may have gone.
+        let _ = call.reply.send(api::Response::from(answer));
     }
 
     /// Hands an event to the control plane and makes the changes it decides on.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use forebay_common::abi::{RETIRE_BATCH, RetireBatch, Settings};
@@ -24,6 +25,8 @@ pub struct FlowTable<A> {
     pub(super) map: OwnedFd,
     pub(super) retire_map: OwnedFd,
     pub(super) retire_program: OwnedFd,
+    /// Held by whoever runs the retire program: its batch is in a map.
+    pub(super) retiring: Mutex<()>,
     /// Entries that fit: two for each flow.
     pub entries: u32,
     pub(super) family: std::marker::PhantomData<A>,
@@ -172,8 +175,13 @@ where
         Ok(found)
     }
 
+    /// Marks flows whether or not they are over; a sweep removes them later. Returns those that it marked.
+    pub fn flush(&self, keys: &[FlowKey<A>]) -> Result<Vec<FlowKey<A>>> {
+        self.retire(RetireBatch::<A>::FLUSH, keys)
+    }
+
     /// The RSTs for a flow that was marked.
-    fn resets(&self, key: &FlowKey<A>, end: End) -> Result<Vec<Reset>> {
+    pub fn resets(&self, key: &FlowKey<A>, end: End) -> Result<Vec<Reset>> {
         let Some(flow) = self.get(key)?.filter(|flow| is_told(key, flow, end)) else {
             return Ok(Vec::new());
         };
@@ -190,6 +198,7 @@ where
     /// Takes a step for flows; returns those for which it was taken.
     fn retire(&self, step: u32, keys: &[FlowKey<A>]) -> Result<Vec<FlowKey<A>>> {
         let mut taken = Vec::new();
+        let _only_one = self.retiring.lock().unwrap_or_else(PoisonError::into_inner);
         for chunk in keys.chunks(RETIRE_BATCH) {
             let mut batch = RetireBatch {
                 step,

@@ -239,6 +239,7 @@ fn flow_table<A>(
         map: raw(&data)?,
         retire_map: descriptor(object::map(object, retire)?)?,
         retire_program: program_descriptor(object, program)?,
+        retiring: std::sync::Mutex::new(()),
         entries,
         family: std::marker::PhantomData,
     })

@@ -1,0 +1,128 @@
+//! `flush flows`: ends flows that are alive, and tells both sides of their connections.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use forebay_common::abi::RetireBatch;
+use forebay_common::flow::{Direction, Flow, FlowKey, FlowKind, marks};
+use tokio::sync::oneshot;
+
+use super::Daemon;
+use super::answers::require_instance;
+use super::flows::lets_through;
+use super::sweeper::send;
+use crate::api::{self, FlowFilter, Flushed};
+use crate::config::model::Config;
+use crate::control_plane::{End, Reset};
+use crate::dataplane::{FlowFamily, FlowTable, Flows, Plain};
+use crate::host::ResetSocket;
+
+/// After the mark, what was on its way arrives and is acknowledged, which moves the number that a RST must
+/// have. Marked flows take in acknowledgements for half a second.
+const SETTLED: Duration = Duration::from_millis(300);
+
+impl Daemon {
+    /// Flushes in the background and answers.
+    pub(super) fn flush_flows(&self, filter: FlowFilter, reply: oneshot::Sender<api::Response>) {
+        let job = self.flush_job(filter);
+        tokio::task::spawn_blocking(move || {
+            let answer = job.and_then(|job| Ok(serde_json::to_value(job.run()?)?));
+            // Who asked may have gone.
+            let _ = reply.send(api::Response::from(answer));
+        });
+    }
+
+    fn flush_job(&self, filter: FlowFilter) -> Result<Job> {
+        let config = self.control_plane.config();
+        let config = config.context("no configuration is in force yet")?.clone();
+        require_instance(&config, &filter)?;
+        Ok(Job {
+            flows: self.flows.clone(),
+            config,
+            filter,
+            resets: self.resets.clone(),
+        })
+    }
+}
+
+/// What is to be flushed.
+struct Job {
+    flows: Arc<Flows>,
+    config: Arc<Config>,
+    filter: FlowFilter,
+    resets: Option<Arc<ResetSocket>>,
+}
+
+impl Job {
+    fn run(&self) -> Result<Flushed> {
+        let (v4, v6) = (&self.flows.v4, &self.flows.v6);
+        let (ended4, told4) = self.end(v4)?;
+        let (ended6, told6) = self.end(v6)?;
+        let done = Flushed {
+            flows: ended4.len() + ended6.len(),
+            reset: (told4.len() + told6.len()) / 2,
+        };
+        if done.reset > 0 {
+            std::thread::sleep(SETTLED);
+            self.tell_again(v4, &ended4, &told4)?;
+            self.tell_again(v6, &ended6, &told6)?;
+        }
+        log::info!("flushed {} flows", done.flows);
+        Ok(done)
+    }
+
+    /// Marks the flows that the filter lets through, and tells their sides; returns both.
+    fn end<A: FlowFamily>(&self, table: &FlowTable<A>) -> Result<(Vec<FlowKey<A>>, Vec<Reset>)>
+    where
+        FlowKey<A>: Plain,
+        Flow<A>: Plain,
+        RetireBatch<A>: Plain,
+    {
+        let mut keys = Vec::new();
+        table.visit(|key, flow| {
+            let is_first = FlowKind::direction(flow.kind) == Direction::ToInstance
+                && flow.marks & marks::RETIRING == 0;
+            if is_first && lets_through(&self.config, &self.filter, key, flow) {
+                keys.push(*key);
+            }
+            true
+        })?;
+        let ended = table.flush(&keys)?;
+        let told = resets(table, &ended)?;
+        send(self.resets.as_deref(), &told);
+        Ok((ended, told))
+    }
+
+    /// Tells those sides that expect another number by now.
+    fn tell_again<A: FlowFamily>(
+        &self,
+        table: &FlowTable<A>,
+        ended: &[FlowKey<A>],
+        told: &[Reset],
+    ) -> Result<()>
+    where
+        FlowKey<A>: Plain,
+        Flow<A>: Plain,
+        RetireBatch<A>: Plain,
+    {
+        let told: std::collections::BTreeSet<&Reset> = told.iter().collect();
+        let mut now = resets(table, ended)?;
+        now.retain(|reset| !told.contains(reset));
+        send(self.resets.as_deref(), &now);
+        Ok(())
+    }
+}
+
+fn resets<A: FlowFamily>(table: &FlowTable<A>, ended: &[FlowKey<A>]) -> Result<Vec<Reset>>
+where
+    FlowKey<A>: Plain,
+    Flow<A>: Plain,
+    RetireBatch<A>: Plain,
+{
+    let mut found = Vec::new();
+    for key in ended {
+        found.extend(table.resets(key, End::Flush)?);
+    }
+    Ok(found)
+}
