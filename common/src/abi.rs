@@ -28,6 +28,14 @@ pub mod names {
     pub const FLOWS4: &str = "FLOWS4";
     /// `FlowKey<V6>` to `Flow<V6>`.
     pub const FLOWS6: &str = "FLOWS6";
+    /// The table that [`FLOWS4`] takes the place of, while flows move.
+    pub const FORMER_FLOWS4: &str = "FORMER_FLOWS4";
+    /// The table that [`FLOWS6`] takes the place of, while flows move.
+    pub const FORMER_FLOWS6: &str = "FORMER_FLOWS6";
+    /// One word; not 0: new flows go into the new tables, and those of the former move.
+    pub const MOVING: &str = "MOVING";
+    /// Read-only global: which families have a former flow table; bit 0: IPv4, bit 1: IPv6.
+    pub const FORMER: &str = "FORMER";
     /// `V4` to [`super::Owner`].
     pub const ADDRESSES4: &str = "ADDRESSES4";
     /// `V6` to [`super::Owner`].
@@ -55,7 +63,7 @@ pub mod names {
     /// Programs that the first one hands rarer packets to, by [`crate::pipeline::Stage`].
     pub const STAGES: &str = "STAGES";
     /// Programs in [`STAGES`], in its order.
-    pub const STAGE_PROGRAMS: [&str; 4] = ["unusual", "icmp", "complain", "tag"];
+    pub const STAGE_PROGRAMS: [&str; 5] = ["unusual", "icmp", "complain", "tag", "former"];
     /// [`super::FragmentKey`] to [`super::Fragments`], IPv4.
     pub const FRAGMENTS4: &str = "FRAGMENTS4";
     /// [`super::FragmentKey`] to [`super::Fragments`], IPv6.
@@ -115,6 +123,8 @@ impl<A> RetireBatch<A> {
     pub const REMOVE: u32 = 2;
     /// Marks flows whether or not they are over.
     pub const FLUSH: u32 = 3;
+    /// Moves flows from the former flow table.
+    pub const CARRY: u32 = 4;
 }
 
 /// What an address is to this node.

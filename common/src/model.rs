@@ -19,6 +19,7 @@ type Entry<A> = Box<UnsafeCell<Flow<A>>>;
 /// Tables of one family.
 pub struct FamilyModel<A> {
     flows: RefCell<BTreeMap<FlowKey<A>, Entry<A>>>,
+    former: RefCell<BTreeMap<FlowKey<A>, Entry<A>>>,
     // References to removed entries stay valid, as they do in the kernel.
     removed: RefCell<Vec<Entry<A>>>,
     scratch: UnsafeCell<Scratch<A>>,
@@ -40,6 +41,7 @@ impl<A: Default> Default for FamilyModel<A> {
     fn default() -> Self {
         Self {
             flows: RefCell::default(),
+            former: RefCell::default(),
             removed: RefCell::default(),
             scratch: UnsafeCell::default(),
             fragments: RefCell::default(),
@@ -55,12 +57,29 @@ impl<A: Default> Default for FamilyModel<A> {
 impl<A: Family + Ord> FamilyModel<A> {
     /// A copy of all entries, by key.
     pub fn flows(&self) -> BTreeMap<FlowKey<A>, Flow<A>> {
+        Self::copy(&self.flows)
+    }
+
+    /// The same of the former table.
+    pub fn former_flows(&self) -> BTreeMap<FlowKey<A>, Flow<A>> {
+        Self::copy(&self.former)
+    }
+
+    fn copy(table: &RefCell<BTreeMap<FlowKey<A>, Entry<A>>>) -> BTreeMap<FlowKey<A>, Flow<A>> {
+        let table = table.borrow();
         // SAFETY: single-threaded, and no `&Flow` is ever handed out.
-        self.flows
-            .borrow()
+        let copied = table
             .iter()
-            .map(|(key, entry)| (*key, unsafe { *entry.get() }))
-            .collect()
+            .map(|(key, entry)| (*key, unsafe { *entry.get() }));
+        copied.collect()
+    }
+
+    /// Puts an entry into the former table, over one that is there. A table with entries is one that flows
+    /// still move from.
+    pub fn put_former(&self, key: FlowKey<A>, flow: Flow<A>) {
+        let entry = Box::new(UnsafeCell::new(flow));
+        let old = self.former.borrow_mut().insert(key, entry);
+        self.removed.borrow_mut().extend(old);
     }
 
     /// Puts an entry in, over one that is there.
@@ -96,6 +115,8 @@ pub struct ModelTables {
     pub reasons: RefCell<BTreeMap<Reason, u64>>,
     /// Counters by rule id.
     pub rule_counters: RefCell<BTreeMap<u32, RuleCounters>>,
+    /// Whether the former flow table takes the place of the flow table now.
+    in_former: Cell<bool>,
     filter: Cell<Option<Box<[u64; filter::WORDS as usize]>>>,
 }
 
@@ -158,6 +179,13 @@ impl Shared for ModelTables {
         found
     }
 
+    fn in_former<R>(&self, run: impl FnOnce() -> R) -> R {
+        self.in_former.set(true);
+        let result = run();
+        self.in_former.set(false);
+        result
+    }
+
     fn count(&self, reason: Reason) {
         *self.reasons.borrow_mut().entry(reason).or_default() += 1;
     }
@@ -212,7 +240,12 @@ impl ModelFamily for V6 {
 
 impl<A: ModelFamily> Tables<A> for ModelTables {
     fn flow(&self, key: &FlowKey<A>) -> Option<FlowRef<'_, A>> {
-        let flows = A::of(self).flows.borrow();
+        let model = A::of(self);
+        let flows = if self.in_former.get() {
+            model.former.borrow()
+        } else {
+            model.flows.borrow()
+        };
         let entry = NonNull::new(flows.get(key)?.get())?;
         // SAFETY: entries are boxed and outlive `self` borrows even when removed (see `removed`).
         Some(unsafe { FlowRef::new(entry) })
@@ -221,7 +254,7 @@ impl<A: ModelFamily> Tables<A> for ModelTables {
     fn insert(&self, key: &FlowKey<A>, flow: &Flow<A>) -> Result<(), InsertError> {
         let model = A::of(self);
         let mut flows = model.flows.borrow_mut();
-        if flows.contains_key(key) {
+        if flows.contains_key(key) || model.former.borrow().contains_key(key) {
             return Err(InsertError::Taken);
         }
         if flows.len() >= model.capacity {
@@ -234,6 +267,39 @@ impl<A: ModelFamily> Tables<A> for ModelTables {
     fn remove(&self, key: &FlowKey<A>) {
         let model = A::of(self);
         let old = model.flows.borrow_mut().remove(key);
+        model.removed.borrow_mut().extend(old);
+    }
+
+    fn former(&self, key: &FlowKey<A>) -> Option<FlowRef<'_, A>> {
+        if self.in_former.get() {
+            return None;
+        }
+        let former = A::of(self).former.borrow();
+        let entry = NonNull::new(former.get(key)?.get())?;
+        // SAFETY: as for flows.
+        Some(unsafe { FlowRef::new(entry) })
+    }
+
+    fn carry(&self, key: &FlowKey<A>) -> Result<(), InsertError> {
+        let model = A::of(self);
+        let mut flows = model.flows.borrow_mut();
+        let former = model.former.borrow();
+        let entry = former.get(key).ok_or(InsertError::Taken)?;
+        if flows.contains_key(key) {
+            return Err(InsertError::Taken);
+        }
+        if flows.len() >= model.capacity {
+            return Err(InsertError::Full);
+        }
+        // SAFETY: as for copies.
+        let flow = unsafe { *entry.get() };
+        flows.insert(*key, Box::new(UnsafeCell::new(flow)));
+        Ok(())
+    }
+
+    fn remove_former(&self, key: &FlowKey<A>) {
+        let model = A::of(self);
+        let old = model.former.borrow_mut().remove(key);
         model.removed.borrow_mut().extend(old);
     }
 

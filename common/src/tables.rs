@@ -111,6 +111,10 @@ pub trait Shared {
     fn per_cpu<R>(&self, look: impl FnOnce(&mut PerCpu) -> R) -> Option<R>;
     /// A word of the [`crate::balance::filter`].
     fn address_filter(&self, word: u32) -> u64;
+    /// Runs something with the former flow table in the place of the flow table, where one program does both.
+    fn in_former<R>(&self, run: impl FnOnce() -> R) -> R {
+        run()
+    }
     /// Counts a packet under a reason.
     fn count(&self, reason: Reason);
     /// Counts a packet of a rule.
@@ -135,13 +139,27 @@ pub struct Scratch<A> {
 pub trait Tables<A: Family>: Shared {
     /// The entry under a key.
     fn flow(&self, key: &FlowKey<A>) -> Option<FlowRef<'_, A>>;
-    /// Inserts an entry only if the key is free; this is what makes a tuple ours.
+    /// Inserts an entry only if the key is free, in the former flow table too; this is what makes a tuple
+    /// ours.
     ///
     /// # Errors
     /// The key is taken, or the table is full.
     fn insert(&self, key: &FlowKey<A>, flow: &Flow<A>) -> Result<(), InsertError>;
     /// Removes an entry if it is there.
     fn remove(&self, key: &FlowKey<A>);
+    /// The entry under a key of the former flow table, from which flows still move.
+    fn former(&self, _key: &FlowKey<A>) -> Option<FlowRef<'_, A>> {
+        None
+    }
+    /// Copies an entry of the former flow table into the flow table.
+    ///
+    /// # Errors
+    /// The key is taken there, or the table is full.
+    fn carry(&self, _key: &FlowKey<A>) -> Result<(), InsertError> {
+        Err(InsertError::Taken)
+    }
+    /// Removes an entry of the former flow table if it is there.
+    fn remove_former(&self, _key: &FlowKey<A>) {}
     /// What an address is to this node.
     fn owner(&self, address: A) -> Option<&Owner>;
     /// A member's address.

@@ -22,14 +22,16 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use forebay_common::abi::{RETIRE_BATCH, RetireBatch};
 use forebay_common::family::{V4, V6};
-use forebay_common::pipeline::{self, Exit, Outcome, mark_flushed, mark_retiring, remove_retiring};
+use forebay_common::pipeline::{
+    self, Exit, Outcome, carry_over, mark_flushed, mark_retiring, remove_retiring,
+};
 use forebay_common::reason::Reason;
 use forebay_common::tables::Shared;
 
 use crate::frame::XdpFrame;
 use crate::kernel::FibFamily;
 use crate::maps::Maps;
-use crate::tables::KernelTables;
+use crate::tables::{FormerTables, KernelTables};
 
 /// Balances and translates every frame of an attached interface.
 #[xdp(frags)]
@@ -68,6 +70,17 @@ pub fn complain(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn tag(ctx: XdpContext) -> u32 {
     let outcome = pipeline::tag(&mut XdpFrame::held(&ctx), &KernelTables::new(&ctx));
+    act(&ctx, outcome)
+}
+
+/// Packets whose flow may be in the former flow table, handed on by [`forebay`].
+#[xdp(frags)]
+#[inline(always)]
+pub fn former(ctx: XdpContext) -> u32 {
+    if !maps::flows_move() {
+        return xdp_action::XDP_DROP;
+    }
+    let outcome = pipeline::process(&mut XdpFrame::held(&ctx), &FormerTables::new(&ctx));
     act(&ctx, outcome)
 }
 
@@ -138,6 +151,7 @@ fn retire<A: Maps + FibFamily>(index: u32) -> bool {
         RetireBatch::<A>::MARK => mark_retiring(&tables, key),
         RetireBatch::<A>::REMOVE => remove_retiring(&tables, key),
         RetireBatch::<A>::FLUSH => mark_flushed(&tables, key),
+        RetireBatch::<A>::CARRY => carry_over(&tables, key),
         _ => false,
     };
     *done = u8::from(taken);

@@ -19,7 +19,7 @@ use forebay_common::tables::{PerCpu, Scratch};
 
 type Addresses<A> = HashMap<A, Owner, { MAX_ADDRESSES as usize }, NO_PREALLOC>;
 type Backends<A> = Array<Backend<A>, { MAX_BACKENDS as usize }>;
-type Flows<A> = HashMap<FlowKey<A>, Flow<A>, 131_072>;
+pub(crate) type Flows<A> = HashMap<FlowKey<A>, Flow<A>, 131_072>;
 type Fragmented<A> = LruHashMap<FragmentKey<A>, Fragments, { MAX_FRAGMENTED as usize }>;
 type Networks<A> = LpmTrie<A, u32, { MAX_VIRTUAL_NETWORKS as usize }>;
 
@@ -36,6 +36,16 @@ static FLOWS4: Flows<V4> = Flows::new();
 /// Written by the program (claims, hits) and by the daemon's sweep.
 #[btf_map]
 static FLOWS6: Flows<V6> = Flows::new();
+
+/// The table that flows move from, else one that nobody asks.
+#[btf_map]
+static FORMER_FLOWS4: Flows<V4> = Flows::new();
+/// The table that flows move from, else one that nobody asks.
+#[btf_map]
+static FORMER_FLOWS6: Flows<V6> = Flows::new();
+/// Not 0: new flows go into the new tables; written by the daemon.
+#[btf_map]
+static MOVING: Array<u32, 1> = Array::new();
 
 /// What addresses are to the node; written by the daemon.
 #[btf_map]
@@ -125,6 +135,29 @@ static CLOCKS: Array<[u64; 2], 1> = Array::new();
 #[unsafe(no_mangle)]
 static DETERMINISTIC: u32 = 0;
 
+/// Families whose flows move from a former table: bit 0 for IPv4, bit 1 for IPv6. Read-only once loaded.
+#[unsafe(no_mangle)]
+static FORMER: u32 = 0;
+
+/// Whether flows of a family move from a former table.
+#[inline(always)]
+fn has_former(bit: u32) -> bool {
+    // SAFETY: as for the clock.
+    unsafe { (&raw const FORMER).read_volatile() & bit != 0 }
+}
+
+/// Whether flows of any family move from a former table.
+#[inline(always)]
+pub(crate) fn flows_move() -> bool {
+    has_former(u32::MAX)
+}
+
+/// Whether all packets ask the new tables first, so that new flows may go there.
+#[inline(always)]
+pub(crate) fn is_moving() -> bool {
+    MOVING.get(0).is_some_and(|moving| *moving != 0)
+}
+
 /// Whether tests drive the clock.
 #[inline(always)]
 pub(crate) fn is_deterministic() -> bool {
@@ -144,6 +177,10 @@ pub(crate) fn set_clocks(jiffies: u64, boot_nanoseconds: u64) {
 /// The maps of a family.
 pub(crate) trait Maps: Family {
     fn flows() -> &'static Flows<Self>;
+    /// The table that flows move from.
+    fn former() -> &'static Flows<Self>;
+    /// Whether there is one.
+    fn has_former() -> bool;
     fn addresses() -> &'static Addresses<Self>;
     fn backends() -> &'static Backends<Self>;
     fn scratch() -> &'static PerCpuArray<Scratch<Self>, 1>;
@@ -156,6 +193,16 @@ impl Maps for V4 {
     #[inline(always)]
     fn flows() -> &'static Flows<Self> {
         &FLOWS4
+    }
+
+    #[inline(always)]
+    fn former() -> &'static Flows<Self> {
+        &FORMER_FLOWS4
+    }
+
+    #[inline(always)]
+    fn has_former() -> bool {
+        has_former(1)
     }
 
     #[inline(always)]
@@ -194,6 +241,16 @@ impl Maps for V6 {
     #[inline(always)]
     fn flows() -> &'static Flows<Self> {
         &FLOWS6
+    }
+
+    #[inline(always)]
+    fn former() -> &'static Flows<Self> {
+        &FORMER_FLOWS6
+    }
+
+    #[inline(always)]
+    fn has_former() -> bool {
+        has_former(2)
     }
 
     #[inline(always)]

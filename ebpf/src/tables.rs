@@ -13,18 +13,24 @@ use forebay_common::reason::Reason;
 use forebay_common::tables::{InsertError, PerCpu, Route, Scratch, Shared, Tables};
 
 use crate::kernel::{self, Fib, FibFamily};
-use crate::maps::{self, Maps};
+use crate::maps::{self, Flows, Maps};
 
 /// `EEXIST`, negated as helpers return it.
 const EXISTS: i32 = -17;
 
 /// All maps, as the program that runs with this context reaches them.
-pub(crate) struct KernelTables {
+pub(crate) type KernelTables = AllTables<false>;
+
+/// The same with the former flow table in the place of the flow table.
+pub(crate) type FormerTables = AllTables<true>;
+
+/// All maps. `FORMER`: with the former flow table in the place of the flow table.
+pub(crate) struct AllTables<const FORMER: bool> {
     /// The context, which the FIB lookup wants to see.
     ctx: *mut core::ffi::c_void,
 }
 
-impl KernelTables {
+impl<const FORMER: bool> AllTables<FORMER> {
     #[inline(always)]
     pub(crate) fn new(ctx: &impl EbpfContext) -> Self {
         Self { ctx: ctx.as_ptr() }
@@ -53,7 +59,7 @@ fn rule_counters(rule: u32) -> Option<&'static mut RuleCounters> {
         .map(|counters| unsafe { &mut *counters })
 }
 
-impl Shared for KernelTables {
+impl<const FORMER: bool> Shared for AllTables<FORMER> {
     #[inline(always)]
     fn settings(&self) -> Option<&Settings> {
         maps::SETTINGS
@@ -147,31 +153,76 @@ impl Shared for KernelTables {
     }
 }
 
-impl<A: Maps + FibFamily> Tables<A> for KernelTables {
+/// Takes hold of an entry.
+#[inline(always)]
+fn entry<'t, A: Maps>(flows: &Flows<A>, key: &FlowKey<A>) -> Option<FlowRef<'t, A>> {
+    let entry = NonNull::new(flows.get_ptr_mut(key)?)?;
+    // SAFETY: elements are preallocated, so the memory stays valid; entries are removed only when no
+    // program can still hold them (see `pipeline::is_over_for`), or nobody can have them after (see
+    // `pipeline::carry_over`).
+    Some(unsafe { FlowRef::new(entry) })
+}
+
+/// Inserts an entry if the key is free.
+#[inline(always)]
+fn insert<A: Maps>(flows: &Flows<A>, key: &FlowKey<A>, flow: &Flow<A>) -> Result<(), InsertError> {
+    flows
+        .insert(key, flow, u64::from(BPF_NOEXIST))
+        .map_err(|error| {
+            if error == EXISTS {
+                InsertError::Taken
+            } else {
+                InsertError::Full
+            }
+        })
+}
+
+impl<const FORMER: bool, A: Maps + FibFamily> Tables<A> for AllTables<FORMER> {
     #[inline(always)]
     fn flow(&self, key: &FlowKey<A>) -> Option<FlowRef<'_, A>> {
-        let entry = NonNull::new(A::flows().get_ptr_mut(key)?)?;
-        // SAFETY: elements are preallocated, so the memory stays valid; entries are removed only when no
-        // program can still hold them (see `pipeline::is_over_for`).
-        Some(unsafe { FlowRef::new(entry) })
+        entry(if FORMER { A::former() } else { A::flows() }, key)
     }
 
     #[inline(always)]
     fn insert(&self, key: &FlowKey<A>, flow: &Flow<A>) -> Result<(), InsertError> {
-        A::flows()
-            .insert(key, flow, u64::from(BPF_NOEXIST))
-            .map_err(|error| {
-                if error == EXISTS {
-                    InsertError::Taken
-                } else {
-                    InsertError::Full
-                }
-            })
+        if A::has_former() {
+            // Other interfaces may still have the former program, which asks the former table alone.
+            if !maps::is_moving() {
+                return insert(A::former(), key, flow);
+            }
+            if A::former().get_ptr(key).is_some() {
+                return Err(InsertError::Taken);
+            }
+        }
+        insert(A::flows(), key, flow)
     }
 
     #[inline(always)]
     fn remove(&self, key: &FlowKey<A>) {
+        if A::has_former() && !maps::is_moving() {
+            let _ = A::former().remove(key);
+        }
         let _ = A::flows().remove(key);
+    }
+
+    #[inline(always)]
+    fn former(&self, key: &FlowKey<A>) -> Option<FlowRef<'_, A>> {
+        if FORMER || !A::has_former() {
+            return None;
+        }
+        entry(A::former(), key)
+    }
+
+    #[inline(always)]
+    fn carry(&self, key: &FlowKey<A>) -> Result<(), InsertError> {
+        // SAFETY: the kernel copies the entry word by word, while packets may change words of it.
+        let flow = unsafe { A::former().get(key) }.ok_or(InsertError::Taken)?;
+        insert(A::flows(), key, flow)
+    }
+
+    #[inline(always)]
+    fn remove_former(&self, key: &FlowKey<A>) {
+        let _ = A::former().remove(key);
     }
 
     #[inline(always)]

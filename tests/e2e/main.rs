@@ -42,4 +42,5 @@ mod spread;
 mod tagged;
 mod tcp_reset;
 mod udp;
+mod under_load;
 mod unlisted;

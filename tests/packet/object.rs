@@ -61,6 +61,21 @@ fn shapes() -> Vec<Shape> {
             0,
         ),
         (
+            names::FORMER_FLOWS4,
+            HASH,
+            size_of::<FlowKey<V4>>(),
+            size_of::<Flow<V4>>(),
+            0,
+        ),
+        (
+            names::FORMER_FLOWS6,
+            HASH,
+            size_of::<FlowKey<V6>>(),
+            size_of::<Flow<V6>>(),
+            0,
+        ),
+        (names::MOVING, ARRAY, word, word, 1),
+        (
             names::ADDRESSES4,
             HASH,
             size_of::<V4>(),

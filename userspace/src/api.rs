@@ -175,6 +175,9 @@ pub struct FlowTables {
     pub ipv4: TableUse,
     /// IPv6.
     pub ipv6: TableUse,
+    /// Whether flows still move from tables of another size.
+    #[serde(default)]
+    pub moving: bool,
 }
 
 /// How full a flow table is.

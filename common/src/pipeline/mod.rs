@@ -6,7 +6,8 @@
 //!                               ├─ fragment, extension headers ─▶ stage "unusual" ─▶ the same
 //!                               ├─ ICMP, NDP ───────────────────▶ stage "icmp"
 //!                               ├─ expired, too big ────────────▶ stage "complain"
-//!                               └─ VLAN tags ─── forward ───────▶ stage "tag"
+//!                               ├─ VLAN tags ─── forward ───────▶ stage "tag"
+//!                               └─ not in a table that flows move to ▶ stage "former"
 //! ```
 //!
 //! [`process`] is the only entry. Everything on the hit path is inlined into it; what only first
@@ -17,6 +18,7 @@
 //! ends in; so it has the whole stack, and the known-flow path does not pay for it. A stage begins
 //! with the frame as it came in; only the stage "tag" takes one that is translated already.
 
+mod carry;
 mod claim;
 mod complain;
 mod echo;
@@ -32,6 +34,7 @@ mod service;
 mod unusual;
 mod vlan;
 
+pub use carry::carry_over;
 pub use complain::complain;
 pub use icmp::icmp;
 pub use life::is_over_for;
@@ -82,6 +85,8 @@ pub enum Stage {
     Complain = 2,
     /// [`tag`]
     Tag = 3,
+    /// [`process`] with the former flow table
+    Former = 4,
 }
 
 /// How the handling of a frame ended, or where it goes on.
@@ -123,6 +128,7 @@ enum Goes {
     Unusual,
     Icmp,
     Complain,
+    Former,
 }
 
 impl Step {
@@ -176,6 +182,7 @@ pub fn run<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &mut F, tables: &T) -> V
             Outcome::Stage(Stage::Icmp) => icmp(frame, tables),
             Outcome::Stage(Stage::Complain) => complain(frame, tables),
             Outcome::Stage(Stage::Tag) => tag(frame, tables),
+            Outcome::Stage(Stage::Former) => tables.in_former(|| process(frame, tables)),
         };
     }
 }
@@ -197,6 +204,7 @@ fn conclude<T: Shared>(tables: &T, step: Result<Step, Reason>) -> Outcome {
         Goes::Icmp => return Outcome::Stage(Stage::Icmp),
         Goes::Complain => return Outcome::Stage(Stage::Complain),
         Goes::Tagged => return Outcome::Stage(Stage::Tag),
+        Goes::Former => return Outcome::Stage(Stage::Former),
     };
     let reason = step.reason;
     tables.count(reason);
@@ -251,7 +259,9 @@ fn ip<A: Network, F: Frame, T: Tables<A>>(
     };
     let now = tables.now();
     let terms = Terms { settings, now };
-    let flow = find_or_open(frame, tables, link, &packet, &key, terms)?;
+    let Some(flow) = find_or_open(frame, tables, link, &packet, &key, terms)? else {
+        return Ok(Step::stage(Goes::Former));
+    };
     forward::forward(frame, tables, link, &packet, &key, flow, terms)
 }
 
@@ -266,7 +276,7 @@ fn key_of<A: Family>(ip: &A::Header, protocol: u8) -> FlowKey<A> {
     }
 }
 
-/// The flow of a packet, which is opened if the packet may open one.
+/// The flow of a packet, which is opened if the packet may open one; `None` when it is in the former flow table.
 #[inline(always)]
 fn find_or_open<'t, A: Family, F: Frame, T: Tables<A>>(
     frame: &F,
@@ -275,14 +285,17 @@ fn find_or_open<'t, A: Family, F: Frame, T: Tables<A>>(
     packet: &Packet<'_, A>,
     key: &FlowKey<A>,
     terms: Terms<'_>,
-) -> Result<FlowRef<'t, A>, Reason> {
+) -> Result<Option<FlowRef<'t, A>>, Reason> {
     let Terms { settings, now } = terms;
     let flags = packet.transport.tcp_flags();
     if let Some(flow) = known(tables, key, flags, settings, now) {
-        return Ok(flow);
+        return Ok(Some(flow));
     }
     if !may_be_ours(tables, key.source) && !may_be_ours(tables, key.destination) {
         return Err(Reason::NotOurs);
+    }
+    if tables.former(key).is_some() {
+        return Ok(None);
     }
     let ingress = vlan::ingress_device(frame, tables);
     if is_longer_than_frame(frame, link, packet.length) {
@@ -290,7 +303,11 @@ fn find_or_open<'t, A: Family, F: Frame, T: Tables<A>>(
     }
     let flags_hops = u32::from(flags) << 8 | u32::from(packet.ip.hops());
     first::first_packet(tables, key, ingress, flags_hops)?;
-    tables.flow(key).ok_or(Reason::FlowEnding)
+    let flow = tables.flow(key);
+    if flow.is_none() && tables.former(key).is_none() {
+        return Err(Reason::FlowEnding);
+    }
+    Ok(flow)
 }
 
 /// Whether an IP header claims more bytes than there are.

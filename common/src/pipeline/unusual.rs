@@ -270,7 +270,8 @@ fn of_a_flow<A: Network, F: Frame, T: Tables<A>>(
         let Terms { settings, now } = terms;
         known(tables, key, 0, settings, now).ok_or(Reason::FragmentWithoutFirst)?
     } else {
-        find_or_open(frame, tables, link, &packet, key, terms)?
+        // Fragments of flows that are yet to move are lost, and sent again.
+        find_or_open(frame, tables, link, &packet, key, terms)?.ok_or(Reason::FlowEnding)?
     };
     forward::forward(frame, tables, link, &packet, key, flow, terms)
 }

@@ -217,6 +217,10 @@ impl Shared for Planned {
     fn count_new_flow(&self, rule: u32) {
         self.0.count_new_flow(rule);
     }
+
+    fn in_former<R>(&self, run: impl FnOnce() -> R) -> R {
+        self.0.in_former(run)
+    }
 }
 
 impl<A: Side> Tables<A> for Planned {
@@ -230,6 +234,18 @@ impl<A: Side> Tables<A> for Planned {
 
     fn remove(&self, key: &FlowKey<A>) {
         self.0.remove(key);
+    }
+
+    fn former(&self, key: &FlowKey<A>) -> Option<FlowRef<'_, A>> {
+        self.0.former(key)
+    }
+
+    fn carry(&self, key: &FlowKey<A>) -> Result<(), InsertError> {
+        self.0.carry(key)
+    }
+
+    fn remove_former(&self, key: &FlowKey<A>) {
+        self.0.remove_former(key);
     }
 
     fn owner(&self, address: A) -> Option<&Owner> {

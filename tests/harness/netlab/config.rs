@@ -21,6 +21,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// `api.socket`
     pub socket: PathBuf,
+    /// `limits.flows`
+    pub flows: u32,
     /// `log.level`
     pub log_level: &'static str,
     /// `[timeouts]`
@@ -122,6 +124,7 @@ impl Config {
             bpf_fs: folder.join("bpf/forebay"),
             state_dir: folder.join("state"),
             socket: folder.join("forebay.sock"),
+            flows: 65_536,
             log_level: "info",
             timeouts: Vec::new(),
             frontends: vec![Frontend {
@@ -164,7 +167,7 @@ impl fmt::Display for Config {
             "bpf_fs = {:?}\nstate_dir = {:?}\n",
             self.bpf_fs, self.state_dir
         )?;
-        writeln!(out, "[limits]\nflows = 65536\n")?;
+        writeln!(out, "[limits]\nflows = {}\n", self.flows)?;
         if !self.timeouts.is_empty() {
             writeln!(out, "[timeouts]")?;
             for (key, value) in &self.timeouts {

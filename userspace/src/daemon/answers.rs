@@ -117,6 +117,7 @@ impl Daemon {
             used: used / 2,
             capacity: u64::from(entries) / 2,
         };
+        let flows = self.flows();
         Ok(api::Status {
             name: config.node.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -130,8 +131,9 @@ impl Daemon {
             interfaces,
             advertise: self.advertisement(config.node.advertise),
             flows: api::FlowTables {
-                ipv4: table(self.flows.v4.entries, self.census.entries[0]),
-                ipv6: table(self.flows.v6.entries, self.census.entries[1]),
+                ipv4: table(flows.v4.entries, self.census.entries[0]),
+                ipv6: table(flows.v6.entries, self.census.entries[1]),
+                moving: flows.is_moving(),
             },
             packets: views::totals(&self.dataplane.reasons()?),
         })
@@ -153,7 +155,7 @@ impl Daemon {
             rate: self.clock.rate,
             now: self.clock.now(),
         };
-        json(view.list(&self.flows, &filter)?)
+        json(view.list(&self.flows(), &filter)?)
     }
 
     async fn explain(&self, question: &Question) -> Result<api::Explanation> {
@@ -170,16 +172,15 @@ impl Daemon {
             flows4: Vec::new(),
             flows6: Vec::new(),
         };
+        let flows = self.flows();
         match (question.source, question.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 let key = key(question, V4::from(source), V4::from(destination));
-                snapshot.flows4 =
-                    self.flows_near(&self.flows.v4, key, &snapshot.tables.v4.backends)?;
+                snapshot.flows4 = self.flows_near(&flows.v4, key, &snapshot.tables.v4.backends)?;
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 let key = key(question, V6::from(source), V6::from(destination));
-                snapshot.flows6 =
-                    self.flows_near(&self.flows.v6, key, &snapshot.tables.v6.backends)?;
+                snapshot.flows6 = self.flows_near(&flows.v6, key, &snapshot.tables.v6.backends)?;
             }
             _ => {}
         }

@@ -38,7 +38,7 @@ impl Daemon {
         let config = config.context("no configuration is in force yet")?.clone();
         require_instance(&config, &filter)?;
         Ok(Job {
-            flows: self.flows.clone(),
+            flows: self.flows(),
             config,
             filter,
             resets: self.resets.clone(),

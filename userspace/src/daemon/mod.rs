@@ -5,6 +5,7 @@ mod answers;
 mod flows;
 mod flush;
 mod interfaces;
+mod resize;
 mod start;
 mod sweeper;
 mod views;
@@ -31,7 +32,7 @@ use crate::host::{
     HostChange, Neighbors, Netlink, Offloads, ProxyEntries, ResetSocket, Sysctls, facts,
     follow_host, release_neighbors,
 };
-use sweeper::Terms;
+use sweeper::{Swept, Terms};
 
 /// Jiffies and boot clock drift apart (one is slewed); they are compared anew this often.
 const CLOCK_CHECK: Duration = Duration::from_secs(30);
@@ -69,7 +70,8 @@ pub struct Daemon {
     options: Options,
     netlink: Netlink,
     dataplane: Dataplane,
-    flows: Arc<Flows>,
+    /// What the sweep goes through: other tables when their size changes.
+    flows: watch::Sender<Arc<Flows>>,
     /// Tells both sides of connections that end.
     resets: Option<Arc<ResetSocket>>,
     control_plane: ControlPlane,
@@ -92,7 +94,7 @@ pub struct Daemon {
 /// What wakes the loop.
 struct Sources {
     calls: mpsc::Receiver<Call>,
-    counts: mpsc::Receiver<Census>,
+    sweeps: mpsc::Receiver<Swept>,
     host_changes: mpsc::Receiver<HostChange>,
     hangup: Signal,
     terminate: Signal,
@@ -110,16 +112,16 @@ pub async fn run(options: Options, loaded: Loaded) -> Result<()> {
         signal(SignalKind::interrupt())?,
     );
     let (daemon, calls) = start::start(options, loaded).await?;
-    let (send_counts, counts) = mpsc::channel(1);
-    let (flows, terms) = (daemon.flows.clone(), daemon.terms.subscribe());
+    let (send_sweeps, sweeps) = mpsc::channel(1);
+    let (flows, terms) = (daemon.flows.subscribe(), daemon.terms.subscribe());
     let resets = daemon.resets.clone();
     std::thread::Builder::new()
         .name("sweep".to_owned())
-        .spawn(move || sweeper::run(&flows, &terms, &send_counts, resets.as_deref()))
+        .spawn(move || sweeper::run(&flows, &terms, &send_sweeps, resets.as_deref()))
         .context("start the sweep")?;
     let sources = Sources {
         calls,
-        counts,
+        sweeps,
         host_changes: follow_host()?,
         hangup: signals.0,
         terminate: signals.1,
@@ -144,7 +146,7 @@ impl Daemon {
             }
             tokio::select! {
                 Some(call) = sources.calls.recv() => self.called(call).await,
-                Some(census) = sources.counts.recv() => self.counted(census),
+                Some(swept) = sources.sweeps.recv() => self.swept(swept),
                 Some(change) = sources.host_changes.recv() => self.host_changed(change).await,
                 _ = clock_check.tick() => {
                     self.check_clock();
@@ -205,16 +207,21 @@ impl Daemon {
         if self.census.entries.iter().sum::<u64>() > FRESH_COUNT {
             return;
         }
-        match self.flows.census() {
+        match self.flows().census() {
             Ok(census) => self.census = census,
             Err(error) => log::warn!("count the flows: {error:#}"),
         }
     }
 
-    fn counted(&mut self, census: Census) {
-        self.census = census.clone();
-        if let Err(error) = self.handle(Event::Census(census)) {
+    fn swept(&mut self, swept: Swept) {
+        self.census = swept.census.clone();
+        if let Err(error) = self.handle(Event::Census(swept.census)) {
             log::warn!("freeing what no flow holds any more: {error:#}");
+        }
+        if swept.has_moved_all
+            && let Err(error) = self.finish_resize()
+        {
+            log::warn!("forgetting the former flow tables: {error:#}");
         }
     }
 
@@ -276,10 +283,12 @@ impl Daemon {
             .interfaces(&loaded.config.node.interfaces)
             .await?;
         start::require_interfaces(&loaded.config.node.interfaces, &found, &self.netlink).await?;
+        self.require_room(&loaded.config)?;
         let key = start::hash_key(&loaded.config)?;
         let report = answers::report(&loaded, changes);
         let before = self.control_plane.clone();
-        if let Err(error) = self.switch(&Arc::new(loaded.config), key, found) {
+        let switched = self.switch(&Arc::new(loaded.config), key, found);
+        if let Err(error) = switched.and_then(|()| self.resize()) {
             self.roll_back(before)?;
             return Err(error.context("the former configuration is back in force"));
         }

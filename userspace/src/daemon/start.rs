@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 use anyhow::{Context, Result, bail};
 use tokio::sync::{mpsc, watch};
 
-use super::{Daemon, InForce, Options};
+use super::{Daemon, InForce, Options, resize};
 use crate::advertise::Advertiser;
 use crate::config::model::Config;
 use crate::config::{Diagnostic, Loaded};
@@ -77,12 +77,7 @@ async fn begin(
     if is_adopted {
         log::info!("adopted the tables of the former daemon: flows and counters go on");
     }
-    if u64::from(flows.v4.entries) != u64::from(wanted) * 2 {
-        log::warn!(
-            "[limits].flows asks for {wanted}, the flow tables in place hold {}; they keep their size until `forebay detach`",
-            flows.v4.entries / 2
-        );
-    }
+    resize::require_room_for(&flows.census()?, wanted)?;
     let clock = dataplane.measure_clock()?;
     let calls = control_socket::listen(&config.api.socket).await?;
     let advertiser = Advertiser::start(&config.node.state_dir)?;
@@ -96,7 +91,7 @@ async fn begin(
         reached_by_kernel: BTreeSet::new(),
         netlink,
         dataplane,
-        flows: Arc::new(flows),
+        flows: watch::Sender::new(Arc::new(flows)),
         resets: resets.ok().map(Arc::new),
         control_plane: ControlPlane::new(clock.rate, key, adopted),
         clock,
@@ -127,6 +122,7 @@ async fn begin(
     for warning in reach::warnings(&daemon.netlink, config, &file).await {
         log::warn!("{warning}");
     }
+    daemon.go_on_resizing()?;
     daemon.keep_neighbors();
     daemon.neighbors.begun().await;
     daemon.ready = true;
@@ -151,7 +147,7 @@ impl Daemon {
     }
 }
 
-fn flow_capacity(config: &Config) -> u32 {
+pub(super) fn flow_capacity(config: &Config) -> u32 {
     config
         .limits
         .flows
@@ -274,7 +270,6 @@ pub(super) fn keep_fixed(old: &Config, new: &mut Config, file: &str) -> Vec<Diag
     keep!("node.state_dir", node.state_dir);
     keep!("node.xdp_mode", node.xdp_mode);
     keep!("api.socket", api.socket);
-    keep!("limits.flows", limits.flows);
     warnings
 }
 

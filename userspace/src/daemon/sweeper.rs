@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
 use crate::control_plane::{Census, HOP_LIFETIME, Reset, SLOT_PATIENCE};
-use crate::dataplane::{Flows, Slice, Sweep};
+use crate::dataplane::{Cursor, Flows, Slice, Sweep};
 use crate::host::ResetSocket;
 
 /// Between the ends and the beginnings of passes: timers below ten seconds may be a second late, of
@@ -22,6 +22,15 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// Between the last slice and removal: longer than the grace of the settings at any tick rate.
 const GRACE: Duration = Duration::from_millis(80);
 
+/// What a pass of the sweep met.
+#[derive(Debug)]
+pub(super) struct Swept {
+    /// All flows, counted.
+    pub census: Census,
+    /// Flows were to be moved from former tables, and all have been.
+    pub has_moved_all: bool,
+}
+
 /// What the sweep goes by.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terms {
@@ -33,28 +42,56 @@ pub(super) struct Terms {
 
 /// Sweeps until nobody takes the counts any more.
 pub(super) fn run(
-    flows: &Arc<Flows>,
+    flows: &watch::Receiver<Arc<Flows>>,
     terms: &watch::Receiver<Option<Terms>>,
-    counts: &mpsc::Sender<Census>,
+    sweeps: &mpsc::Sender<Swept>,
     resets: Option<&ResetSocket>,
 ) {
     loop {
         std::thread::sleep(REST);
-        if counts.is_closed() {
+        if sweeps.is_closed() {
             return;
         }
         if terms.borrow().is_none() {
             continue;
         }
-        match pass(flows, terms, resets) {
-            Ok(census) => {
-                if counts.blocking_send(census).is_err() {
+        let flows = flows.borrow().clone();
+        let swept = carry(&flows).and_then(|has_moved_all| {
+            Ok(Swept {
+                census: pass(&flows, terms, resets)?,
+                has_moved_all,
+            })
+        });
+        match swept {
+            Ok(swept) => {
+                if sweeps.blocking_send(swept).is_err() {
                     return;
                 }
             }
             Err(error) => log::warn!("sweep: {error:#}"),
         }
     }
+}
+
+/// Moves flows from former tables, if there are any. Says whether these are empty: what was moved by this
+/// pass, the next one finds gone.
+fn carry(flows: &Flows) -> Result<bool> {
+    if !flows.is_moving() {
+        return Ok(false);
+    }
+    let begun = Instant::now();
+    let (mut v4, mut v6) = (Cursor::default(), Cursor::default());
+    let mut met = 0;
+    while !v4.finished {
+        met += flows.v4.carry_page(&mut v4)?;
+        std::thread::sleep(PAUSE);
+    }
+    while !v6.finished {
+        met += flows.v6.carry_page(&mut v6)?;
+        std::thread::sleep(PAUSE);
+    }
+    log::debug!("moved {met} entries of flows in {:?}", begun.elapsed());
+    Ok(met == 0)
 }
 
 fn pass(

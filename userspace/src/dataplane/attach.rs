@@ -79,6 +79,13 @@ fn reclaim(ifindex: u32, pin: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Puts the program in the place of that of a pinned link, wherever it is.
+pub(super) fn replace(program: &mut Xdp, pin: &Path) -> Result<()> {
+    let ifindex =
+        sys::xdp_link_ifindex(pin).with_context(|| format!("open the link {}", pin.display()))?;
+    adopt(program, ifindex, pin)
+}
+
 fn adopt(program: &mut Xdp, ifindex: u32, pin: &Path) -> Result<()> {
     match sys::xdp_link_ifindex(pin).with_context(|| format!("open the link {}", pin.display()))? {
         linked if linked == ifindex => {}

@@ -9,7 +9,8 @@ use forebay_common::abi::{RETIRE_BATCH, RetireBatch, Settings};
 use forebay_common::family::{Family, V4, V6};
 use forebay_common::flow::{Flow, FlowKey};
 
-use super::sys::{self, Cursor, Plain};
+pub use super::sys::Cursor;
+use super::sys::{self, Plain};
 use crate::control_plane::{Census, End, Judgement, Reset, is_told, judge, may_wait, resets};
 
 /// Entries that one system call reads.
@@ -23,6 +24,8 @@ impl FlowFamily for V6 {}
 /// The flow table of one family.
 pub struct FlowTable<A> {
     pub(super) map: OwnedFd,
+    /// The table that flows still move from.
+    pub(super) former: Option<OwnedFd>,
     pub(super) retire_map: OwnedFd,
     pub(super) retire_program: OwnedFd,
     /// Held by whoever runs the retire program: its batch is in a map.
@@ -63,6 +66,13 @@ impl Flows {
 /// packets a second.
 const TOLD_A_PASS: usize = 10_000;
 
+impl Flows {
+    /// Whether flows of any family still move from a former table.
+    pub fn is_moving(&self) -> bool {
+        self.v4.is_moving() || self.v6.is_moving()
+    }
+}
+
 /// Where a sweep stands.
 #[derive(Debug, Default)]
 pub struct Sweep<A> {
@@ -102,16 +112,19 @@ where
     Flow<A>: Plain,
     RetireBatch<A>: Plain,
 {
-    /// Shows every entry to `see` until it returns false.
+    /// Shows every entry to `see` until it returns false. While flows move, one that moves at that moment may
+    /// be shown twice.
     pub fn visit(&self, mut see: impl FnMut(&FlowKey<A>, &Flow<A>) -> bool) -> Result<()> {
-        let mut cursor = Cursor::default();
         let (mut keys, mut values) = pages();
-        while !cursor.finished {
-            let count = sys::lookup_batch(self.map.as_fd(), &mut cursor, &mut keys, &mut values)
-                .context("read flows")?;
-            for (key, flow) in keys.iter().zip(&values).take(count) {
-                if !see(key, flow) {
-                    return Ok(());
+        for map in self.former.iter().chain([&self.map]) {
+            let mut cursor = Cursor::default();
+            while !cursor.finished {
+                let count = sys::lookup_batch(map.as_fd(), &mut cursor, &mut keys, &mut values)
+                    .context("read flows")?;
+                for (key, flow) in keys.iter().zip(&values).take(count) {
+                    if !see(key, flow) {
+                        return Ok(());
+                    }
                 }
             }
         }
@@ -120,7 +133,31 @@ where
 
     /// The entry under a key.
     pub fn get(&self, key: &FlowKey<A>) -> Result<Option<Flow<A>>> {
-        sys::lookup(self.map.as_fd(), key).context("read a flow")
+        for map in self.former.iter().chain([&self.map]) {
+            if let Some(flow) = sys::lookup(map.as_fd(), key).context("read a flow")? {
+                return Ok(Some(flow));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether flows still move from a former table.
+    pub fn is_moving(&self) -> bool {
+        self.former.is_some()
+    }
+
+    /// Moves a page of flows from the former table; says how many of its entries it met.
+    pub fn carry_page(&self, cursor: &mut Cursor) -> Result<usize> {
+        let Some(former) = &self.former else {
+            cursor.finished = true;
+            return Ok(0);
+        };
+        let (mut keys, mut values) = pages::<A>();
+        let met = sys::lookup_batch(former.as_fd(), cursor, &mut keys, &mut values)
+            .context("read flows that move")?;
+        keys.truncate(met);
+        self.retire(RetireBatch::<A>::CARRY, &keys)?;
+        Ok(met)
     }
 
     /// One slice of a sweep: judges the next page, and has the kernel mark or remove what is over.

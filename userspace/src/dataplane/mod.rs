@@ -6,6 +6,7 @@ mod flows;
 mod log;
 mod object;
 mod pins;
+mod resize;
 mod sys;
 mod tables;
 
@@ -21,7 +22,8 @@ use forebay_common::abi::{RuleCounters, names};
 use forebay_common::reason::Reason;
 
 pub use attach::Attached;
-pub use flows::{FlowFamily, FlowTable, Flows, Slice, Sweep};
+pub use flows::{Cursor, FlowFamily, FlowTable, Flows, Slice, Sweep};
+use pins::FlowPins;
 pub use pins::Pins;
 pub use sys::Plain;
 
@@ -38,11 +40,17 @@ const CLOCK_ATTEMPTS: u32 = 10;
 /// The loaded program, its tables and its links.
 pub struct Dataplane {
     pins: Pins,
+    loaded: Loaded,
+}
+
+/// A program and its tables.
+struct Loaded {
     object: Ebpf,
     tables: tables::Tables,
     counters: counters::Counters,
     clocks: OwnedFd,
     clocks_program: OwnedFd,
+    moving: OwnedFd,
 }
 
 /// A data plane that has just been opened.
@@ -64,6 +72,31 @@ fn raw(map: &MapData) -> Result<OwnedFd> {
         .context("duplicate a descriptor")
 }
 
+/// Loads the program over pinned tables. `flows` is the capacity of a new flow table.
+fn load(pins: &Pins, flow_pins: &[FlowPins; 2], flows: u32) -> Result<(Loaded, Flows)> {
+    let mut object = object::load(pins, flow_pins, flows.saturating_mul(2))?;
+    let has_former = flow_pins.each_ref().map(|pins| pins.former.is_some());
+    let flows = Flows {
+        v4: flow_table(&mut object, 0, has_former[0])?,
+        v6: flow_table(&mut object, 1, has_former[1])?,
+    };
+    let clocks = descriptor(object::map(&mut object, names::CLOCKS)?)?;
+    let moving = descriptor(object::map(&mut object, names::MOVING)?)?;
+    let clocks_program = program_descriptor(&mut object, names::CLOCKS_PROGRAM)?;
+    let tables = tables::Tables::take(&mut object)?;
+    let counters = counters::Counters::take(&mut object)?;
+    log::follow(&mut object)?;
+    let loaded = Loaded {
+        object,
+        tables,
+        counters,
+        clocks,
+        clocks_program,
+        moving,
+    };
+    Ok((loaded, flows))
+}
+
 impl Dataplane {
     /// Loads the program over the pins, which were locked. `flows` is the capacity of a new flow table;
     /// an adopted one keeps its size.
@@ -72,41 +105,18 @@ impl Dataplane {
     /// Missing privilege, an unsupported kernel, or not enough memory; each says what to do.
     pub fn open(pins: Pins, flows: u32) -> Result<Opened> {
         let is_adopted = pins.has_maps();
-        let mut object = object::load(&pins, flows.saturating_mul(2))?;
-        let flows = Flows {
-            v4: flow_table(
-                &mut object,
-                names::FLOWS4,
-                names::RETIRE4,
-                names::RETIRE_PROGRAMS[0],
-            )?,
-            v6: flow_table(
-                &mut object,
-                names::FLOWS6,
-                names::RETIRE6,
-                names::RETIRE_PROGRAMS[1],
-            )?,
-        };
-        let clocks = descriptor(object::map(&mut object, names::CLOCKS)?)?;
-        let clocks_program = program_descriptor(&mut object, names::CLOCKS_PROGRAM)?;
-        let tables = tables::Tables::take(&mut object)?;
-        let counters = counters::Counters::take(&mut object)?;
-        log::follow(&mut object)?;
+        let (loaded, flows) = load(&pins, &pins.flows(), flows)?;
+        if !pins.is_moving() {
+            // A former daemon may have ended just before it did this.
+            resize::set_moving(&loaded, false)?;
+        }
         let adopted = if is_adopted {
-            tables.read()?
+            loaded.tables.read()?
         } else {
             TableState::default()
         };
-        let dataplane = Self {
-            pins,
-            object,
-            tables,
-            counters,
-            clocks,
-            clocks_program,
-        };
         Ok(Opened {
-            dataplane,
+            dataplane: Self { pins, loaded },
             flows,
             adopted,
             is_adopted,
@@ -119,14 +129,14 @@ impl Dataplane {
     /// A write failed; those before it are made.
     pub fn apply(&mut self, changes: &[Change]) -> Result<()> {
         changes.iter().try_for_each(|change| match change {
-            Change::ResetCounters(rule) => self.counters.reset_rule(*rule),
-            other => self.tables.apply(other),
+            Change::ResetCounters(rule) => self.loaded.counters.reset_rule(*rule),
+            other => self.loaded.tables.apply(other),
         })
     }
 
     /// What the tables hold.
     pub fn read_tables(&self) -> Result<TableState> {
-        self.tables.read()
+        self.loaded.tables.read()
     }
 
     /// Puts the program on an interface.
@@ -136,7 +146,7 @@ impl Dataplane {
     pub fn attach(&mut self, interface: &str, ifindex: u32, mode: XdpMode) -> Result<Attached> {
         let pin = self.pins.link(interface);
         attach::attach(
-            object::program(&mut self.object, names::PROGRAM)?,
+            object::program(&mut self.loaded.object, names::PROGRAM)?,
             interface,
             ifindex,
             mode,
@@ -160,19 +170,19 @@ impl Dataplane {
 
     /// Packets by reason.
     pub fn reasons(&self) -> Result<BTreeMap<Reason, u64>> {
-        self.counters.reasons()
+        self.loaded.counters.reasons()
     }
 
     /// Counters of a rule id.
     pub fn rule_counters(&self, id: u32) -> Result<RuleCounters> {
-        self.counters.rule(id)
+        self.loaded.counters.rule(id)
     }
 
     /// Jiffies and boot clock, read together by the kernel.
     pub fn read_clocks(&self) -> Result<[u64; 2]> {
-        sys::run_program(self.clocks_program.as_fd()).context("read the kernel's clocks")?;
+        sys::run_program(self.loaded.clocks_program.as_fd()).context("read the kernel's clocks")?;
         let clocks =
-            sys::lookup(self.clocks.as_fd(), &0_u32).context("read the kernel's clocks")?;
+            sys::lookup(self.loaded.clocks.as_fd(), &0_u32).context("read the kernel's clocks")?;
         clocks.context("the kernel's clocks were not read")
     }
 
@@ -222,12 +232,22 @@ fn program_descriptor(object: &mut Ebpf, name: &str) -> Result<OwnedFd> {
         .context("duplicate a descriptor")
 }
 
-fn flow_table<A>(
-    object: &mut Ebpf,
-    flows: &str,
-    retire: &str,
-    program: &str,
-) -> Result<FlowTable<A>> {
+/// The flow table of a family: 0 for IPv4, 1 for IPv6.
+fn flow_table<A>(object: &mut Ebpf, family: usize, has_former: bool) -> Result<FlowTable<A>> {
+    let [flows, former, retire, program] = [
+        [
+            names::FLOWS4,
+            names::FORMER_FLOWS4,
+            names::RETIRE4,
+            names::RETIRE_PROGRAMS[0],
+        ],
+        [
+            names::FLOWS6,
+            names::FORMER_FLOWS6,
+            names::RETIRE6,
+            names::RETIRE_PROGRAMS[1],
+        ],
+    ][family];
     let Map::HashMap(data) = object::map(object, flows)? else {
         bail!("{flows} is not a hash")
     };
@@ -235,8 +255,10 @@ fn flow_table<A>(
         .info()
         .context("ask for the size of the flow table")?
         .max_entries();
+    let former = descriptor(object::map(object, former)?)?;
     Ok(FlowTable {
         map: raw(&data)?,
+        former: has_former.then_some(former),
         retire_map: descriptor(object::map(object, retire)?)?,
         retire_program: program_descriptor(object, program)?,
         retiring: std::sync::Mutex::new(()),

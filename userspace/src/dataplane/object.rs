@@ -7,7 +7,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 use forebay_common::abi::names;
 
 use super::log;
-use super::pins::Pins;
+use super::pins::{FLOW_TABLES, FlowPins, Pins};
 
 /// The eBPF object, as built with this binary.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/forebay-xdp"));
@@ -15,12 +15,11 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fo
 /// Oldest kernel that is supported: its series has every feature that the program and the daemon use.
 const OLDEST_KERNEL: (u32, u32) = (6, 1);
 
-/// Tables that outlive the daemon: everything but what one program alone writes and reads. While a new
+/// Tables that outlive the daemon, beside those of flows: everything but what one program alone writes and reads. While a new
 /// program takes the place of an old one, stages of one meet notes of the other.
-pub(super) const PINNED: [&str; 22] = [
+const PINNED: [&str; 21] = [
     names::SETTINGS,
-    names::FLOWS4,
-    names::FLOWS6,
+    names::MOVING,
     names::ADDRESSES4,
     names::ADDRESSES6,
     names::ADDRESS_FILTER,
@@ -42,9 +41,12 @@ pub(super) const PINNED: [&str; 22] = [
     names::RULE_COUNTERS,
 ];
 
+/// Tables that flows move from, IPv4 and IPv6.
+const FORMER_TABLES: [&str; 2] = [names::FORMER_FLOWS4, names::FORMER_FLOWS6];
+
 /// Loads the object over the pinned tables, making those that are missing. `entries` is the size of a
 /// new flow table.
-pub(super) fn load(pins: &Pins, entries: u32) -> Result<Ebpf> {
+pub(super) fn load(pins: &Pins, flows: &[FlowPins; 2], entries: u32) -> Result<Ebpf> {
     require_kernel()?;
     if OBJECT.is_empty() {
         bail!(
@@ -53,9 +55,22 @@ pub(super) fn load(pins: &Pins, entries: u32) -> Result<Ebpf> {
     }
     let maps = pins.maps();
     let mut loader = EbpfLoader::new();
-    loader
-        .map_max_entries(names::FLOWS4, entries)
-        .map_max_entries(names::FLOWS6, entries);
+    let mut with_former: u32 = 0;
+    for (family, pins) in flows.iter().enumerate() {
+        loader
+            .map_max_entries(FLOW_TABLES[family], entries)
+            .map_pin_path(FLOW_TABLES[family], &pins.table);
+        match &pins.former {
+            Some(former) => {
+                with_former |= 1 << family;
+                loader.map_pin_path(FORMER_TABLES[family], former);
+            }
+            None => {
+                loader.map_max_entries(FORMER_TABLES[family], 1);
+            }
+        }
+    }
+    loader.override_global(names::FORMER, &with_former, true);
     for name in PINNED {
         loader.map_pin_path(name, maps.join(name));
     }

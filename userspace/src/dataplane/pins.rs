@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <bpf_fs>/v<layout>/maps/<NAME>      one for each table
+//! <bpf_fs>/v<layout>/maps/NEXT_<NAME> a flow table that takes the place of another, until all flows are there
 //! <bpf_fs>/v<layout>/links/<NIC>      one for each attached interface
 //! ```
 
@@ -11,9 +12,21 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use forebay_common::abi::LAYOUT_VERSION;
+use forebay_common::abi::{LAYOUT_VERSION, names};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+/// Flow tables, IPv4 and IPv6.
+pub(super) const FLOW_TABLES: [&str; 2] = [names::FLOWS4, names::FLOWS6];
+
+/// Where the flows of a family are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FlowPins {
+    /// Pin of the flow table.
+    pub(super) table: PathBuf,
+    /// Pin of the table that flows still move from.
+    pub(super) former: Option<PathBuf>,
+}
 
 /// The folder of the pins, locked for this process.
 #[derive(Debug)]
@@ -48,6 +61,68 @@ impl Pins {
     /// Folder of the map pins.
     pub fn maps(&self) -> PathBuf {
         self.layout().join("maps")
+    }
+
+    fn next(&self, table: &str) -> PathBuf {
+        self.maps().join(format!("NEXT_{table}"))
+    }
+
+    /// Whether flows of any family move from one table to another.
+    pub(super) fn is_moving(&self) -> bool {
+        FLOW_TABLES.iter().any(|table| self.next(table).exists())
+    }
+
+    /// Where flows are now.
+    pub(super) fn flows(&self) -> [FlowPins; 2] {
+        FLOW_TABLES.map(|table| {
+            let (current, next) = (self.maps().join(table), self.next(table));
+            if next.exists() {
+                FlowPins {
+                    table: next,
+                    former: Some(current),
+                }
+            } else {
+                FlowPins {
+                    table: current,
+                    former: None,
+                }
+            }
+        })
+    }
+
+    /// Where they are when they move into new tables, which are yet to be made.
+    pub(super) fn flows_to_move(&self) -> [FlowPins; 2] {
+        FLOW_TABLES.map(|table| FlowPins {
+            table: self.next(table),
+            former: Some(self.maps().join(table)),
+        })
+    }
+
+    /// Where they are when nothing is left in the former tables.
+    pub(super) fn flows_moved(&self) -> [FlowPins; 2] {
+        self.flows().map(|pins| FlowPins {
+            former: None,
+            ..pins
+        })
+    }
+
+    /// Forgets tables that nothing was moved into.
+    pub(super) fn abandon_move(&self) {
+        for table in FLOW_TABLES {
+            let _ = fs::remove_file(self.next(table));
+        }
+    }
+
+    /// Puts the new tables in the place of the former ones, which are empty.
+    pub(super) fn finish_move(&self) -> Result<()> {
+        for table in FLOW_TABLES {
+            let next = self.next(table);
+            if next.exists() {
+                fs::rename(&next, self.maps().join(table))
+                    .with_context(|| format!("rename {}", next.display()))?;
+            }
+        }
+        Ok(())
     }
 
     /// Folder of the link pins.

@@ -124,7 +124,7 @@ fn bpf<T>(command: libc::c_long, attributes: &mut T) -> io::Result<i32> {
 
 /// Where a batched read of a hash stands.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Cursor {
+pub struct Cursor {
     position: u32,
     begun: bool,
     /// Every element was visited.
