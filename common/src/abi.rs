@@ -6,7 +6,11 @@ use crate::wire::Mac;
 
 /// Version of every layout in this crate. It names the folder of the pins, so that a daemon never
 /// reads tables of another shape.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
+
+/// Older layouts whose flow tables are as this one's: key, entry, and what they mean but for the ids of rules
+/// and interfaces. A daemon takes over such flows.
+pub const COMPATIBLE_FLOW_LAYOUTS: [u32; 1] = [2];
 
 /// Names of programs, tables and globals in the object.
 pub mod names {
@@ -125,6 +129,8 @@ impl<A> RetireBatch<A> {
     pub const FLUSH: u32 = 3;
     /// Moves flows from the former flow table.
     pub const CARRY: u32 = 4;
+    /// Clears what entries, each by its own key, hold of the ids of another layout.
+    pub const DISOWN: u32 = 5;
 }
 
 /// What an address is to this node.

@@ -23,7 +23,7 @@ use aya_ebpf::programs::XdpContext;
 use forebay_common::abi::{RETIRE_BATCH, RetireBatch};
 use forebay_common::family::{V4, V6};
 use forebay_common::pipeline::{
-    self, Exit, Outcome, carry_over, mark_flushed, mark_retiring, remove_retiring,
+    self, Exit, Outcome, carry_over, disown, mark_flushed, mark_retiring, remove_retiring,
 };
 use forebay_common::reason::Reason;
 use forebay_common::tables::Shared;
@@ -152,6 +152,7 @@ fn retire<A: Maps + FibFamily>(index: u32) -> bool {
         RetireBatch::<A>::REMOVE => remove_retiring(&tables, key),
         RetireBatch::<A>::FLUSH => mark_flushed(&tables, key),
         RetireBatch::<A>::CARRY => carry_over(&tables, key),
+        RetireBatch::<A>::DISOWN => disown(&tables, key),
         _ => false,
     };
     *done = u8::from(taken);

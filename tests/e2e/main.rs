@@ -26,6 +26,7 @@ mod interfaces;
 mod iperf;
 mod jumbo;
 mod lab_itself;
+mod layouts;
 mod log;
 mod malformed;
 mod neighbors;

@@ -20,7 +20,7 @@ const MOVED: Duration = Duration::from_secs(20);
 
 /// Works while clients are at work. All of `LIVE` connections go on, with the same instance each, and none of
 /// `REQUESTS` requests fails.
-fn under_load(lab: &Lab, work: impl FnOnce()) {
+pub(crate) fn under_load(lab: &Lab, work: impl FnOnce()) {
     let mut live: Vec<_> = frontend(80)
         .into_iter()
         .flat_map(|to| vec![to; LIVE / 2])

@@ -27,6 +27,18 @@ pub fn carry_over<A: Family, T: Tables<A>>(tables: &T, key: &FlowKey<A>) -> bool
     true
 }
 
+/// Clears the rule and the next hop of an entry, which are numbers of another daemon's tables. Says whether
+/// there is such an entry.
+#[inline(always)]
+pub fn disown<A: Family, T: Tables<A>>(tables: &T, key: &FlowKey<A>) -> bool {
+    let Some(flow) = tables.flow(key).or_else(|| tables.former(key)) else {
+        return false;
+    };
+    flow.set_fixed(flow.idle_timeout(), 0);
+    flow.set_hop_slot(0);
+    true
+}
+
 /// Whether the former table has, under `key`, the other direction of the flow under `other`: half a flow, which
 /// a claim left behind, moves nowhere.
 #[inline(always)]
@@ -152,6 +164,26 @@ mod tests {
         tables.v4.put_flow(key, newer);
         assert!(carry_over(&tables, &key));
         assert_eq!(contents(&tables.v4), [vec![(key, newer)], vec![]]);
+    }
+
+    #[test]
+    fn a_disowned_entry_keeps_all_but_its_numbers() {
+        let tables = ModelTables::default();
+        let (key, flow) = pair()[0];
+        let numbered = Flow {
+            rule: 7,
+            hop_slot: 3,
+            idle_timeout: 100,
+            ..flow
+        };
+        tables.v4.put_flow(key, numbered);
+        assert!(disown(&tables, &key));
+        let kept = Flow {
+            idle_timeout: 100,
+            ..flow
+        };
+        assert_eq!(contents(&tables.v4), [vec![(key, kept)], vec![]]);
+        assert!(!disown(&tables, &pair()[1].0));
     }
 
     #[test]

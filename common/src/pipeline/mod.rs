@@ -34,7 +34,7 @@ mod service;
 mod unusual;
 mod vlan;
 
-pub use carry::carry_over;
+pub use carry::{carry_over, disown};
 pub use complain::complain;
 pub use icmp::icmp;
 pub use life::is_over_for;

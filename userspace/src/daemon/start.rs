@@ -78,6 +78,11 @@ async fn begin(
         log::info!("adopted the tables of the former daemon: flows and counters go on");
     }
     resize::require_room_for(&flows.census()?, wanted)?;
+    let has_foreign_flows = is_adopted && adopted.settings.layout == 0;
+    if has_foreign_flows {
+        flows.v4.disown()?;
+        flows.v6.disown()?;
+    }
     let clock = dataplane.measure_clock()?;
     let calls = control_socket::listen(&config.api.socket).await?;
     let advertiser = Advertiser::start(&config.node.state_dir)?;
@@ -112,7 +117,13 @@ async fn begin(
             daemon.attach(&interface.name, interface.ifindex)?;
         }
         daemon.tell_vlans(&[], &host);
-        daemon.detach_strangers(&config.node.interfaces)
+        daemon.detach_strangers(&config.node.interfaces)?;
+        if has_foreign_flows {
+            // The old program went on writing its numbers of interfaces.
+            let now = daemon.clock.now() as u32;
+            daemon.handle(Event::HopsInvalid(now.wrapping_add(1)))?;
+        }
+        daemon.dataplane.forget_older_layouts()
     };
     if let Err(error) = bring_up(&mut daemon) {
         let _ = std::fs::remove_file(&config.api.socket);

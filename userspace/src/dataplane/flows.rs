@@ -146,6 +146,16 @@ where
         self.former.is_some()
     }
 
+    /// Clears what entries hold of the ids of another layout.
+    pub fn disown(&self) -> Result<()> {
+        let mut keys = Vec::new();
+        self.visit(|key, _| {
+            keys.push(*key);
+            true
+        })?;
+        self.retire(RetireBatch::<A>::DISOWN, &keys).map(drop)
+    }
+
     /// Moves a page of flows from the former table; says how many of its entries it met.
     pub fn carry_page(&self, cursor: &mut Cursor) -> Result<usize> {
         let Some(former) = &self.former else {

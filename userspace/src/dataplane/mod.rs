@@ -3,6 +3,7 @@
 mod attach;
 mod counters;
 mod flows;
+mod layouts;
 mod log;
 mod object;
 mod pins;
@@ -121,6 +122,14 @@ impl Dataplane {
             adopted,
             is_adopted,
         })
+    }
+
+    /// Removes what is left of older layouts; to be called when all links have this program.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn forget_older_layouts(&mut self) -> Result<()> {
+        self.pins.forget_older()
     }
 
     /// Makes changes, in order.

@@ -16,8 +16,19 @@ use forebay_common::abi::{LAYOUT_VERSION, names};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
+use super::layouts;
+
 /// Flow tables, IPv4 and IPv6.
 pub(super) const FLOW_TABLES: [&str; 2] = [names::FLOWS4, names::FLOWS6];
+
+/// Names of folders in that of a layout.
+pub(super) const MAPS: &str = "maps";
+pub(super) const LINKS: &str = "links";
+
+/// Name of the pin of a table that takes the place of a flow table.
+pub(super) fn next_name(table: &str) -> String {
+    format!("NEXT_{table}")
+}
 
 /// Where the flows of a family are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,25 +43,30 @@ pub(super) struct FlowPins {
 #[derive(Debug)]
 pub struct Pins {
     root: PathBuf,
+    /// Folders of older layouts, whose program may still be on links.
+    older: Vec<PathBuf>,
     _lock: Flock<File>,
 }
 
 impl Pins {
-    /// Takes the folder, making it if need be.
+    /// Takes the folder, making it if need be, and takes over flows and links of older layouts.
     ///
     /// # Errors
-    /// It is not on a BPF file system, another daemon holds it, or it has pins of another layout.
+    /// It is not on a BPF file system, another daemon holds it, or it has flows of a layout that this version
+    /// cannot use.
     pub fn lock(root: &Path) -> Result<Self> {
         require_bpf_fs(root)?;
         make_folder(root)?;
-        let pins = Self {
+        let mut pins = Self {
             root: root.to_owned(),
+            older: Vec::new(),
             _lock: take_lock(root)?,
         };
-        pins.refuse_other_layouts()?;
+        pins.older = layouts::older(root, &pins.layout())?;
         for folder in [pins.maps(), pins.links()] {
             make_folder(&folder)?;
         }
+        layouts::take_over(&pins.older, &pins.layout())?;
         Ok(pins)
     }
 
@@ -60,11 +76,11 @@ impl Pins {
 
     /// Folder of the map pins.
     pub fn maps(&self) -> PathBuf {
-        self.layout().join("maps")
+        self.layout().join(MAPS)
     }
 
     fn next(&self, table: &str) -> PathBuf {
-        self.maps().join(format!("NEXT_{table}"))
+        self.maps().join(next_name(table))
     }
 
     /// Whether flows of any family move from one table to another.
@@ -127,7 +143,7 @@ impl Pins {
 
     /// Folder of the link pins.
     pub fn links(&self) -> PathBuf {
-        self.layout().join("links")
+        self.layout().join(LINKS)
     }
 
     /// The link pin of an interface.
@@ -148,22 +164,12 @@ impl Pins {
         fs::read_dir(self.maps()).is_ok_and(|mut entries| entries.next().is_some())
     }
 
-    fn refuse_other_layouts(&self) -> Result<()> {
-        let ours = format!("v{LAYOUT_VERSION}");
-        let entries =
-            fs::read_dir(&self.root).with_context(|| format!("read {}", self.root.display()))?;
-        let names = entries
-            .flatten()
-            .filter_map(|entry| entry.file_name().into_string().ok());
-        let others: Vec<String> = names.filter(|name| *name != ours).collect();
-        if others.is_empty() {
-            return Ok(());
+    /// Removes what is left of older layouts, whose program is on no link any more.
+    pub(super) fn forget_older(&mut self) -> Result<()> {
+        for folder in std::mem::take(&mut self.older) {
+            layouts::remove(&folder)?;
         }
-        bail!(
-            "{} holds pins of another layout ({}), and this version reads layout {ours} only; `forebay detach` removes them and ends their flows, then start again",
-            self.root.display(),
-            others.join(", "),
-        )
+        Ok(())
     }
 }
 
@@ -199,7 +205,7 @@ pub(super) fn remove_all(root: &Path) -> Result<Vec<String>> {
         .with_context(|| format!("read {}", root.display()))?
         .flatten()
     {
-        for folder in ["links", "maps"] {
+        for folder in [LINKS, MAPS] {
             let folder = layout.path().join(folder);
             let Ok(entries) = fs::read_dir(&folder) else {
                 continue;
