@@ -46,10 +46,16 @@ pub mod names {
     pub const ADDRESSES6: &str = "ADDRESSES6";
     /// [`crate::balance::filter`] over both address tables.
     pub const ADDRESS_FILTER: &str = "ADDRESS_FILTER";
-    /// [`super::RuleKey`] to [`super::Rule`].
-    pub const RULES: &str = "RULES";
+    /// [`super::PortKey`] to [`super::Bound`].
+    pub const PORTS: &str = "PORTS";
+    /// [`super::PortPrefix`] to [`super::Bound`].
+    pub const PORT_RANGES: &str = "PORT_RANGES";
+    /// Binding id to [`super::Rule`].
+    pub const BINDINGS: &str = "BINDINGS";
     /// Ring id to an array of backend ids.
     pub const RINGS: &str = "RINGS";
+    /// Spread id to an array of backend ids, one for each port of an inbound NAT rule over a pool.
+    pub const SPREADS: &str = "SPREADS";
     /// Backend id to `Backend<V4>`.
     pub const BACKENDS4: &str = "BACKENDS4";
     /// Backend id to `Backend<V6>`.
@@ -90,8 +96,16 @@ pub const RING_SIZE: u32 = 65_537;
 pub const MAX_RINGS: u32 = 16_384;
 /// Members' addresses, both families together; id 0 is "none".
 pub const MAX_BACKENDS: u32 = 65_536;
-/// Rules; id 0 is "none". Each is found by one key a family.
+/// Rules and inbound NAT rules; id 0 is "none".
 pub const MAX_RULES: u32 = 65_536;
+/// Bindings; id 0 is "none". While a rule changes it has two.
+pub const MAX_BINDINGS: u32 = 2 * MAX_RULES;
+/// Single ports of frontend addresses, by protocol.
+pub const MAX_PORTS: u32 = 4 * MAX_RULES;
+/// Prefixes that ranges of ports are cut into.
+pub const MAX_PORT_RANGES: u32 = 4 * MAX_RULES;
+/// Inbound NAT rules over pools, by family; id 0 is "none".
+pub const MAX_SPREADS: u32 = 16_384;
 /// Attached interfaces and VLAN devices over them; slot 0 is "none".
 pub const MAX_INTERFACES: u32 = 64;
 /// The VLAN id in a tag's control information.
@@ -139,7 +153,7 @@ impl<A> RetireBatch<A> {
 pub struct Owner {
     /// Set of the constants below.
     pub roles: u32,
-    /// Id of the frontend address; names it in [`RuleKey`].
+    /// Id of the frontend address; names it in [`PortKey`].
     pub id: u32,
     /// Interface slots (bit = slot) on whose link the address lies: ARP and NDP are answered there.
     pub on_link: u64,
@@ -158,17 +172,17 @@ impl Owner {
     pub const ECHO_UNREACHABLE: u32 = 16;
 }
 
-/// What a rule is found by.
+/// A port of a frontend address.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct RuleKey {
+pub struct PortKey {
     /// [`Owner::id`] of the frontend address.
     pub frontend: u32,
     /// Destination port, host byte order, and above it the protocol number.
     pub port_protocol: u32,
 }
 
-impl RuleKey {
+impl PortKey {
     /// The key for a port (host byte order) of a frontend address.
     #[inline(always)]
     pub const fn new(frontend: u32, protocol: u8, port: u16) -> Self {
@@ -189,27 +203,106 @@ impl RuleKey {
     }
 }
 
-/// A load-balancing rule on one frontend address and port.
+/// Ports of a frontend address that begin with the same bits, as a trie looks them up.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct PortPrefix {
+    /// [`Owner::id`] of the frontend address.
+    pub frontend: u32,
+    /// [`PortKey::port_protocol`] in network byte order.
+    pub port_protocol: u32,
+}
+
+impl PortPrefix {
+    /// Bits before those of the port.
+    pub const FIXED_BITS: u32 = 48;
+
+    /// What a port is looked up by.
+    #[inline(always)]
+    pub const fn of(key: PortKey) -> Self {
+        Self {
+            frontend: key.frontend,
+            port_protocol: key.port_protocol.to_be(),
+        }
+    }
+
+    /// The first of its ports.
+    pub const fn key(self) -> PortKey {
+        PortKey {
+            frontend: self.frontend,
+            port_protocol: u32::from_be(self.port_protocol),
+        }
+    }
+}
+
+/// What a port is bound to.
+///
+/// Two, so that a rule with many ports comes and goes by one write: while the first binding is not active,
+/// the second counts.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bound {
+    /// Binding id.
+    pub first: u32,
+    /// Binding id; 0: none.
+    pub second: u32,
+}
+
+/// A rule or inbound NAT rule as it is bound to its ports. It does not change while it is active.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rule {
-    /// Id of the rule, not 0; the same for both families.
+    /// Says which rule it is, for the next daemon; no packet asks.
+    pub name: u64,
+    /// Says which ports it was bound to, for the next daemon; no packet asks.
+    pub claim: u64,
+    /// Id of the rule, not 0; it stays when the binding changes.
     pub id: u32,
-    /// Id of its ring; 0: no member takes new flows.
-    pub ring: u32,
-    /// Idle timeout of its established flows, jiffies.
-    pub idle_timeout: u32,
-    /// Added to the frontend port to get the backend port, modulo 65,536.
+    /// What new flows go to, IPv4 and IPv6, as `way` says; 0: no member takes new flows.
+    pub targets: [u32; 2],
+    /// Idle timeout of its established TCP flows, jiffies.
+    pub tcp_idle: u32,
+    /// Idle timeout of its answered UDP flows, jiffies.
+    pub udp_idle: u32,
+    /// The same for those to port 53.
+    pub udp_dns: u32,
+    /// Added to the frontend port to get the backend port, modulo 65,536; or with [`Self::FIXED_PORT`] the
+    /// backend port.
     pub port_offset: u16,
+    /// The first port of a spread.
+    pub first_port: u16,
     /// [`crate::balance::Distribution`].
     pub distribution: u8,
     /// Set of the constants below.
     pub flags: u8,
+    /// [`Self::RING`], [`Self::BACKEND`] or [`Self::SPREAD`].
+    pub way: u8,
+    /// Unused.
+    pub padding: u8,
 }
 
 impl Rule {
-    /// RST to both sides when an established flow idles out.
+    /// In `flags`: RST to both sides when an established flow idles out.
     pub const TCP_RESET: u8 = 1;
+    /// In `flags`: an inbound NAT rule.
+    pub const INBOUND_NAT: u8 = 2;
+    /// In `flags`: every port goes to the same backend port.
+    pub const FIXED_PORT: u8 = 4;
+    /// In `flags`: the binding counts.
+    pub const ACTIVE: u8 = 8;
+
+    /// As `way`: targets are rings.
+    pub const RING: u8 = 0;
+    /// As `way`: targets are backends.
+    pub const BACKEND: u8 = 1;
+    /// As `way`: targets are spreads.
+    pub const SPREAD: u8 = 2;
+
+    /// Whether the binding counts.
+    #[inline(always)]
+    pub const fn is_active(&self) -> bool {
+        self.flags & Self::ACTIVE != 0
+    }
 }
 
 /// A member's address.
@@ -371,8 +464,10 @@ impl Settings {
 }
 
 const _: () = assert!(size_of::<Owner>() == 16);
-const _: () = assert!(size_of::<RuleKey>() == 8);
-const _: () = assert!(size_of::<Rule>() == 16);
+const _: () = assert!(size_of::<PortKey>() == 8);
+const _: () = assert!(size_of::<PortPrefix>() == 8);
+const _: () = assert!(size_of::<Bound>() == 8);
+const _: () = assert!(size_of::<Rule>() == 48);
 const _: () = assert!(size_of::<Interface>() == 48);
 const _: () = assert!(size_of::<VlanKey>() == 8);
 const _: () = assert!(size_of::<FragmentKey<V4>>() == 16);

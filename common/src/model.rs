@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::ptr::NonNull;
 
 use crate::abi::{
-    Backend, FragmentKey, Fragments, Interface, Owner, Rule, RuleCounters, RuleKey, Settings,
-    VlanKey,
+    Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, Rule, RuleCounters,
+    Settings, VlanKey,
 };
 use crate::balance::filter;
 use crate::family::{Family, V4, V6};
@@ -103,10 +103,16 @@ pub struct ModelTables {
     pub settings: Option<Settings>,
     /// The time, jiffies.
     pub now: u64,
-    /// Rules.
-    pub rules: HashMap<RuleKey, Rule>,
+    /// Single ports.
+    pub ports: HashMap<PortKey, Bound>,
+    /// Ranges of ports: the first port, and how many of its bits the others share.
+    pub port_ranges: HashMap<(PortKey, u32), Bound>,
+    /// Bindings by id.
+    pub bindings: HashMap<u32, Rule>,
     /// Rings by id.
     pub rings: HashMap<u32, Vec<u32>>,
+    /// Spreads by id.
+    pub spreads: HashMap<u32, Vec<u32>>,
     /// Interfaces by slot.
     pub interfaces: HashMap<u32, Interface>,
     /// What the one CPU remembers.
@@ -135,12 +141,28 @@ impl Shared for ModelTables {
         self.now
     }
 
-    fn rule(&self, key: &RuleKey) -> Option<&Rule> {
-        self.rules.get(key)
+    fn port(&self, key: &PortKey) -> Option<&Bound> {
+        self.ports.get(key)
+    }
+
+    fn port_range(&self, key: &PortKey) -> Option<&Bound> {
+        (0..=16_u32).rev().find_map(|length| {
+            let ports = u16::MAX.checked_shl(16 - length).unwrap_or(0);
+            let first = PortKey::new(key.frontend, key.protocol(), key.port() & ports);
+            self.port_ranges.get(&(first, length))
+        })
+    }
+
+    fn binding(&self, id: u32) -> Option<&Rule> {
+        self.bindings.get(&id)
     }
 
     fn ring_slot(&self, ring: u32, slot: u32) -> Option<u32> {
         self.rings.get(&ring)?.get(slot as usize).copied()
+    }
+
+    fn spread_place(&self, spread: u32, place: u32) -> Option<u32> {
+        self.spreads.get(&spread)?.get(place as usize).copied()
     }
 
     fn interface(&self, slot: u32) -> Option<&Interface> {

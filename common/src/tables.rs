@@ -1,7 +1,7 @@
 //! What the packet path may ask of the world.
 
 use crate::abi::{
-    Backend, FragmentKey, Fragments, Interface, Owner, Rule, RuleKey, Settings, VlanKey,
+    Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, Rule, Settings, VlanKey,
 };
 use crate::family::Family;
 use crate::flow::{Direction, Flow, FlowKey, FlowRef, Hop};
@@ -97,10 +97,16 @@ pub trait Shared {
     fn settings(&self) -> Option<&Settings>;
     /// The time, jiffies.
     fn now(&self) -> u64;
-    /// The rule on a port of a frontend address.
-    fn rule(&self, key: &RuleKey) -> Option<&Rule>;
+    /// What a single port of a frontend address is bound to.
+    fn port(&self, key: &PortKey) -> Option<&Bound>;
+    /// What the smallest range with a port of a frontend address is bound to.
+    fn port_range(&self, key: &PortKey) -> Option<&Bound>;
+    /// A binding, active or not.
+    fn binding(&self, id: u32) -> Option<&Rule>;
     /// What a ring slot holds; 0 or `None`: nobody.
     fn ring_slot(&self, ring: u32, slot: u32) -> Option<u32>;
+    /// Who has a place of a spread; 0 or `None`: nobody.
+    fn spread_place(&self, spread: u32, place: u32) -> Option<u32>;
     /// An attached interface.
     fn interface(&self, slot: u32) -> Option<&Interface>;
     /// Slot of an attached interface.

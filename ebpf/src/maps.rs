@@ -7,9 +7,10 @@ use aya_ebpf::btf_maps::{
 };
 use aya_ebpf::macros::btf_map;
 use forebay_common::abi::{
-    Backend, FragmentKey, Fragments, Interface, MAX_ADDRESSES, MAX_BACKENDS, MAX_FRAGMENTED,
-    MAX_INTERFACES, MAX_RINGS, MAX_RULES, MAX_VIRTUAL_NETWORKS, Owner, RING_SIZE, RetireBatch,
-    Rule, RuleCounters, RuleKey, Settings, VlanKey, names,
+    Backend, Bound, FragmentKey, Fragments, Interface, MAX_ADDRESSES, MAX_BACKENDS, MAX_BINDINGS,
+    MAX_FRAGMENTED, MAX_INTERFACES, MAX_PORT_RANGES, MAX_PORTS, MAX_RINGS, MAX_RULES, MAX_SPREADS,
+    MAX_VIRTUAL_NETWORKS, Owner, PortKey, PortPrefix, RING_SIZE, RetireBatch, Rule, RuleCounters,
+    Settings, VlanKey, names,
 };
 use forebay_common::balance::filter;
 use forebay_common::family::{Family, V4, V6};
@@ -25,6 +26,8 @@ type Networks<A> = LpmTrie<A, u32, { MAX_VIRTUAL_NETWORKS as usize }>;
 
 /// The daemon writes these maps, rarely; memory counts for more than the price of an insert.
 const NO_PREALLOC: usize = aya_ebpf::bindings::BPF_F_NO_PREALLOC as usize;
+/// An array in an array of maps that may be of any length.
+const ANY_LENGTH: usize = aya_ebpf::bindings::BPF_F_INNER_MAP as usize;
 
 /// One entry, written by the daemon.
 #[btf_map]
@@ -57,13 +60,24 @@ static ADDRESSES6: Addresses<V6> = Addresses::new();
 #[btf_map]
 pub(crate) static ADDRESS_FILTER: Array<u64, { filter::WORDS as usize }> = Array::new();
 
-/// Rules by frontend address, protocol and port; written by the daemon.
+/// What single ports are bound to; written by the daemon.
 #[btf_map]
-pub(crate) static RULES: HashMap<RuleKey, Rule, { 2 * MAX_RULES as usize }, NO_PREALLOC> =
+pub(crate) static PORTS: HashMap<PortKey, Bound, { MAX_PORTS as usize }, NO_PREALLOC> =
     HashMap::new();
+/// What ranges of ports are bound to; written by the daemon.
+#[btf_map]
+pub(crate) static PORT_RANGES: LpmTrie<PortPrefix, Bound, { MAX_PORT_RANGES as usize }> =
+    LpmTrie::new();
+/// Rules by binding; written by the daemon.
+#[btf_map]
+pub(crate) static BINDINGS: Array<Rule, { MAX_BINDINGS as usize }> = Array::new();
 /// Rings by id, replaced whole by the daemon.
 #[btf_map]
 pub(crate) static RINGS: ArrayOfMaps<Array<u32, { RING_SIZE as usize }>, { MAX_RINGS as usize }> =
+    ArrayOfMaps::new();
+/// Members by place in a range of ports, replaced whole by the daemon.
+#[btf_map]
+pub(crate) static SPREADS: ArrayOfMaps<Array<u32, 1, ANY_LENGTH>, { MAX_SPREADS as usize }> =
     ArrayOfMaps::new();
 /// Members by id; written by the daemon.
 #[btf_map]

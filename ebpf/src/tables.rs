@@ -4,9 +4,10 @@ use core::ptr::NonNull;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::btf_maps::lpm_trie::Key;
 use forebay_common::abi::{
-    Backend, FragmentKey, Fragments, Interface, Owner, Rule, RuleCounters, RuleKey, Settings,
-    VlanKey,
+    Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, PortPrefix, Rule,
+    RuleCounters, Settings, VlanKey,
 };
 use forebay_common::flow::{Direction, Flow, FlowKey, FlowRef, Hop};
 use forebay_common::reason::Reason;
@@ -76,15 +77,31 @@ impl<const FORMER: bool> Shared for AllTables<FORMER> {
     }
 
     #[inline(always)]
-    fn rule(&self, key: &RuleKey) -> Option<&Rule> {
-        // SAFETY: the daemon replaces rules by whole-value updates; a reader may see an element that is
-        // being reused, whose words are each valid.
-        unsafe { maps::RULES.get(key) }
+    fn port(&self, key: &PortKey) -> Option<&Bound> {
+        // SAFETY: the daemon replaces elements as a whole; a reader may see one that is being reused, whose
+        // words each name a binding.
+        unsafe { maps::PORTS.get(key) }
+    }
+
+    #[inline(always)]
+    fn port_range(&self, key: &PortKey) -> Option<&Bound> {
+        let bits = PortPrefix::FIXED_BITS + u16::BITS;
+        maps::PORT_RANGES.get(&Key::new(bits, PortPrefix::of(*key)))
+    }
+
+    #[inline(always)]
+    fn binding(&self, id: u32) -> Option<&Rule> {
+        maps::BINDINGS.get(id)
     }
 
     #[inline(always)]
     fn ring_slot(&self, ring: u32, slot: u32) -> Option<u32> {
         maps::RINGS.get_value(ring, &slot).copied()
+    }
+
+    #[inline(always)]
+    fn spread_place(&self, spread: u32, place: u32) -> Option<u32> {
+        maps::SPREADS.get_value(spread, &place).copied()
     }
 
     #[inline(always)]
@@ -227,7 +244,7 @@ impl<const FORMER: bool, A: Maps + FibFamily> Tables<A> for AllTables<FORMER> {
 
     #[inline(always)]
     fn owner(&self, address: A) -> Option<&Owner> {
-        // SAFETY: as for rules.
+        // SAFETY: as for ports.
         unsafe { A::addresses().get(address) }
     }
 

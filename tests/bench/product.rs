@@ -8,8 +8,8 @@ use aya::maps::{MapData, ProgramArray};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use forebay_common::abi::{
-    Backend, Interface, LAYOUT_VERSION, Owner, RING_SIZE, Rule, RuleCounters, RuleKey, Settings,
-    names,
+    Backend, Bound, Interface, LAYOUT_VERSION, Owner, PortKey, RING_SIZE, Rule, RuleCounters,
+    Settings, names,
 };
 use forebay_common::balance::{RingMember, build_ring, filter, flow_hash, slot_of};
 use forebay_common::family::{V4, V6};
@@ -24,6 +24,7 @@ use crate::shared::{BACKENDS, TABLE_ENTRIES};
 
 const HASH_KEY: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
 const RULE: u32 = 1;
+const BINDING: u32 = 1;
 const RING: u32 = 1;
 /// Longer than any measurement, jiffies.
 const LONG: u32 = 1 << 28;
@@ -112,16 +113,24 @@ impl Product {
         bpf::put(self.map(names::RINGS)?, &RING, &ring)?;
         self.configure_family::<V4>()?;
         self.configure_family::<V6>()?;
+        let rule = Rule {
+            id: RULE,
+            targets: [RING; 2],
+            tcp_idle: LONG,
+            udp_idle: LONG,
+            udp_dns: LONG,
+            port_offset: BACKEND_PORT - PORT,
+            flags: Rule::ACTIVE,
+            ..Rule::default()
+        };
+        bpf::put(self.map(names::BINDINGS)?, &BINDING, &rule)?;
+        let bound = Bound {
+            first: BINDING,
+            second: 0,
+        };
         for protocol in [TCP, UDP] {
-            let rule = Rule {
-                id: RULE,
-                ring: RING,
-                idle_timeout: LONG,
-                port_offset: BACKEND_PORT - PORT,
-                ..Rule::default()
-            };
-            let key = RuleKey::new(1, protocol, PORT);
-            bpf::put(self.map(names::RULES)?, &key, &rule)?;
+            let key = PortKey::new(1, protocol, PORT);
+            bpf::put(self.map(names::PORTS)?, &key, &bound)?;
         }
         for port in ports {
             self.add_port(port)?;

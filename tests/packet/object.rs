@@ -5,9 +5,10 @@ use std::mem::size_of;
 
 use aya_obj::{Map, Object};
 use forebay_common::abi::{
-    Backend, FragmentKey, Fragments, Interface, MAX_ADDRESSES, MAX_BACKENDS, MAX_FRAGMENTED,
-    MAX_INTERFACES, MAX_RINGS, MAX_RULES, MAX_VIRTUAL_NETWORKS, Owner, RING_SIZE, RetireBatch,
-    Rule, RuleCounters, RuleKey, Settings, VlanKey, names,
+    Backend, Bound, FragmentKey, Fragments, Interface, MAX_ADDRESSES, MAX_BACKENDS, MAX_BINDINGS,
+    MAX_FRAGMENTED, MAX_INTERFACES, MAX_PORT_RANGES, MAX_PORTS, MAX_RINGS, MAX_RULES, MAX_SPREADS,
+    MAX_VIRTUAL_NETWORKS, Owner, PortKey, PortPrefix, RING_SIZE, RetireBatch, Rule, RuleCounters,
+    Settings, VlanKey, names,
 };
 use forebay_common::balance::filter;
 use forebay_common::family::{V4, V6};
@@ -97,13 +98,28 @@ fn shapes() -> Vec<Shape> {
             filter::WORDS,
         ),
         (
-            names::RULES,
+            names::PORTS,
             HASH,
-            size_of::<RuleKey>(),
+            size_of::<PortKey>(),
+            size_of::<Bound>(),
+            MAX_PORTS,
+        ),
+        (
+            names::PORT_RANGES,
+            LPM_TRIE,
+            prefix(size_of::<PortPrefix>()),
+            size_of::<Bound>(),
+            MAX_PORT_RANGES,
+        ),
+        (
+            names::BINDINGS,
+            ARRAY,
+            word,
             size_of::<Rule>(),
-            2 * MAX_RULES,
+            MAX_BINDINGS,
         ),
         (names::RINGS, ARRAY_OF_MAPS, word, word, MAX_RINGS),
+        (names::SPREADS, ARRAY_OF_MAPS, word, word, MAX_SPREADS),
         (
             names::BACKENDS4,
             ARRAY,

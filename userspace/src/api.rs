@@ -19,6 +19,8 @@ pub enum Request {
     Frontends,
     /// `forebay show rules`
     Rules,
+    /// `forebay show inbound-nat-rules`
+    InboundNatRules,
     /// `forebay show pools`
     Pools,
     /// `forebay show instances`
@@ -250,6 +252,48 @@ pub struct Rule {
     pub bytes_total: u64,
     /// Flows now.
     pub active_flows: u64,
+}
+
+/// `show inbound-nat-rules`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct InboundNatRule {
+    /// Its name.
+    pub name: String,
+    /// Its frontend.
+    pub frontend: String,
+    /// `tcp`, `udp` or `all`.
+    pub protocol: String,
+    /// Port, or `first-last`.
+    pub port: serde_json::Value,
+    /// The pool whose members have the ports; none: one instance has its port.
+    pub pool: Option<String>,
+    /// Who has which port, by port.
+    pub mappings: Vec<Mapping>,
+    /// Members of the pool for whom the range has no port.
+    pub members_without_port: Vec<String>,
+    /// Flows begun.
+    pub new_flows_total: u64,
+    /// Packets, both directions.
+    pub packets_total: u64,
+    /// Bytes, both directions.
+    pub bytes_total: u64,
+    /// Flows now.
+    pub active_flows: u64,
+}
+
+/// A port of a frontend address that is an instance's.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Mapping {
+    /// The frontend's address.
+    pub address: String,
+    /// The frontend's port.
+    pub port: u16,
+    /// Name of the instance.
+    pub instance: String,
+    /// Name of its IP configuration.
+    pub ip_config: String,
+    /// Port at the instance.
+    pub backend_port: u16,
 }
 
 /// `show pools`

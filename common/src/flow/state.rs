@@ -20,6 +20,8 @@ pub enum Direction {
 pub enum FlowKind {
     /// A load-balancing rule.
     Rule = 1,
+    /// An inbound NAT rule.
+    InboundNat = 2,
 }
 
 impl FlowKind {
@@ -55,6 +57,7 @@ impl FlowKind {
     pub const fn from_byte(byte: u8) -> Option<Self> {
         match byte & 0x0f {
             1 => Some(Self::Rule),
+            2 => Some(Self::InboundNat),
             _ => None,
         }
     }
@@ -63,6 +66,7 @@ impl FlowKind {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Rule => "rule",
+            Self::InboundNat => "inbound-nat",
         }
     }
 }

@@ -11,8 +11,8 @@ use aya::maps::{
     Array, ArrayOfMaps, HashMap as HashTable, Map, MapData, MapError, PerCpuArray, PerCpuValues,
 };
 use forebay_common::abi::{
-    Backend, FragmentKey, Fragments, Interface, MAX_RULES, Owner, RETIRE_BATCH, RING_SIZE,
-    RetireBatch, Rule, RuleCounters, RuleKey, Settings, VlanKey, names,
+    Backend, Bound, FragmentKey, Fragments, Interface, MAX_RULES, Owner, PortKey, PortPrefix,
+    RETIRE_BATCH, RING_SIZE, RetireBatch, Rule, RuleCounters, Settings, VlanKey, names,
 };
 use forebay_common::balance::filter;
 use forebay_common::family::{V4, V6};
@@ -45,11 +45,16 @@ impl Words for Fragments {}
 impl Words for PerCpu {}
 impl Words for VlanKey {}
 impl Words for Owner {}
-impl Words for RuleKey {}
+impl Words for PortKey {}
+impl Words for PortPrefix {}
+impl Words for Bound {}
 impl Words for Rule {}
 impl Words for RuleCounters {}
 impl Words for Interface {}
 impl Words for Settings {}
+
+/// `BPF_F_INNER_MAP`: arrays in one array of maps may have different lengths.
+const ANY_LENGTH: u32 = 0x1000;
 
 type Table<K, V> = HashTable<MapData, Raw<K>, Raw<V>>;
 
@@ -66,8 +71,11 @@ pub(super) struct FamilyMaps<A: Side + Words> {
 /// All maps.
 pub(super) struct Maps {
     settings: Array<MapData, Raw<Settings>>,
-    rules: Table<RuleKey, Rule>,
+    ports: Table<PortKey, Bound>,
+    port_ranges: LpmTrie<MapData, Raw<PortPrefix>, Raw<Bound>>,
+    bindings: Array<MapData, Raw<Rule>>,
     rings: ArrayOfMaps<MapData, Array<MapData, u32>>,
+    spreads: ArrayOfMaps<MapData, Array<MapData, u32>>,
     interfaces: Array<MapData, Raw<Interface>>,
     interface_slots: HashTable<MapData, u32, u32>,
     vlans: HashTable<MapData, Raw<VlanKey>, u32>,
@@ -247,8 +255,11 @@ impl Maps {
         empty.interfaces.clear();
         let mut maps = Self {
             settings: take(ebpf, names::SETTINGS)?,
-            rules: take(ebpf, names::RULES)?,
+            ports: take(ebpf, names::PORTS)?,
+            port_ranges: take(ebpf, names::PORT_RANGES)?,
+            bindings: take(ebpf, names::BINDINGS)?,
             rings: take(ebpf, names::RINGS)?,
+            spreads: take(ebpf, names::SPREADS)?,
             interfaces: take(ebpf, names::INTERFACES)?,
             interface_slots: take(ebpf, names::INTERFACE_SLOTS)?,
             vlans: take(ebpf, names::VLANS)?,
@@ -291,7 +302,7 @@ impl Maps {
     pub(super) fn configure(&mut self, world: &World) -> Result<()> {
         let old = std::mem::replace(&mut self.written, world.clone());
         self.rule_ids
-            .extend(world.rules.values().map(|rule| rule.id));
+            .extend(world.bindings().rules.values().map(|rule| rule.id));
         self.rule_ids
             .extend(world.v4.flows.values().map(|flow| flow.rule));
         self.rule_ids
@@ -299,18 +310,62 @@ impl Maps {
         if old.settings != world.settings {
             self.set_settings(world.settings)?;
         }
-        let rules = std::cell::RefCell::new(&mut self.rules);
-        change(
-            &old.rules,
-            &world.rules,
-            |key, rule| rules.borrow_mut().insert(Raw(*key), Raw(*rule), 0),
-            |key| rules.borrow_mut().remove(&Raw(*key)),
-        )?;
+        self.set_bindings(&old, world)?;
         self.set_rings(world)?;
         self.set_interfaces(&old.interfaces, &world.interfaces)?;
         self.v4.configure(&old.v4, &world.v4)?;
         self.v6.configure(&old.v6, &world.v6)?;
         self.set_filter(world)?;
+        Ok(())
+    }
+
+    fn set_bindings(&mut self, old: &World, world: &World) -> Result<()> {
+        let (before, after) = (old.bindings(), world.bindings());
+        let bindings = std::cell::RefCell::new(&mut self.bindings);
+        change(
+            &before.rules,
+            &after.rules,
+            |id, rule| bindings.borrow_mut().set(*id, Raw(*rule), 0),
+            |id| bindings.borrow_mut().set(*id, Raw(Rule::default()), 0),
+        )?;
+        let ports = std::cell::RefCell::new(&mut self.ports);
+        change(
+            &before.ports,
+            &after.ports,
+            |key, bound| ports.borrow_mut().insert(Raw(*key), Raw(*bound), 0),
+            |key| ports.borrow_mut().remove(&Raw(*key)),
+        )?;
+        let ranges = std::cell::RefCell::new(&mut self.port_ranges);
+        let prefix = |(key, bits): &(PortKey, u32)| {
+            Key::new(PortPrefix::FIXED_BITS + bits, Raw(PortPrefix::of(*key)))
+        };
+        change(
+            &before.ranges,
+            &after.ranges,
+            |range, bound| ranges.borrow_mut().insert(&prefix(range), Raw(*bound), 0),
+            |range| ranges.borrow_mut().remove(&prefix(range)),
+        )?;
+        for id in old
+            .spreads
+            .keys()
+            .filter(|id| !world.spreads.contains_key(id))
+        {
+            self.set_spread(*id, &[0])?;
+        }
+        for (id, places) in &world.spreads {
+            if old.spreads.get(id) != Some(places) {
+                self.set_spread(*id, places)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set_spread(&mut self, id: u32, places: &[u32]) -> Result<()> {
+        let mut map = Array::create(places.len() as u32, ANY_LENGTH)?;
+        for (place, backend) in places.iter().enumerate() {
+            map.set(place as u32, *backend, 0)?;
+        }
+        self.spreads.set(id, &map, 0)?;
         Ok(())
     }
 
@@ -336,10 +391,11 @@ impl Maps {
                 self.set_ring(*id, ring)?;
             }
         }
-        for rule in world.rules.values() {
-            let is_left_over = self.placed_rings.contains_key(&rule.ring);
-            if is_left_over && !world.rings.contains_key(&rule.ring) {
-                self.set_ring(rule.ring, &vec![0; RING_SIZE as usize].into())?;
+        let rules = world.bindings().rules;
+        for target in rules.values().flat_map(|rule| rule.targets) {
+            let is_left_over = self.placed_rings.contains_key(&target);
+            if is_left_over && !world.rings.contains_key(&target) {
+                self.set_ring(target, &vec![0; RING_SIZE as usize].into())?;
             }
         }
         Ok(())

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forebay_common::abi::{
-    Backend, FragmentKey, Fragments, Interface, Owner, Rule, RuleCounters, RuleKey, Settings,
-    VlanKey,
+    Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, Rule, RuleCounters,
+    Settings, VlanKey,
 };
 use forebay_common::flow::{Direction, Flow, FlowKey, FlowRef};
 use forebay_common::model::{FamilyModel, ModelTables};
@@ -73,7 +73,12 @@ impl Model {
         tables.v6 = family(&world.v6, flows.v6);
         tables.settings = world.settings;
         tables.now = world.now();
-        tables.rules = world.rules.iter().map(|(k, r)| (*k, *r)).collect();
+        let bindings = world.bindings();
+        tables.ports = bindings.ports.into_iter().collect();
+        tables.port_ranges = bindings.ranges.into_iter().collect();
+        tables.bindings = bindings.rules.into_iter().collect();
+        let spreads = world.spreads.iter();
+        tables.spreads = spreads.map(|(id, places)| (*id, places.clone())).collect();
         tables.rings = rings;
         tables.interfaces = world.interfaces.iter().map(|(s, i)| (*s, *i)).collect();
         self.tables.0 = tables;
@@ -178,8 +183,20 @@ impl Shared for Planned {
         self.0.now()
     }
 
-    fn rule(&self, key: &RuleKey) -> Option<&Rule> {
-        self.0.rule(key)
+    fn port(&self, key: &PortKey) -> Option<&Bound> {
+        self.0.port(key)
+    }
+
+    fn port_range(&self, key: &PortKey) -> Option<&Bound> {
+        self.0.port_range(key)
+    }
+
+    fn binding(&self, id: u32) -> Option<&Rule> {
+        self.0.binding(id)
+    }
+
+    fn spread_place(&self, spread: u32, place: u32) -> Option<u32> {
+        self.0.spread_place(spread, place)
     }
 
     fn ring_slot(&self, ring: u32, slot: u32) -> Option<u32> {

@@ -51,7 +51,7 @@ const FLAGS: [u8; 12] = [
     RST | ACK,
     0,
 ];
-const PORTS: [u16; 6] = [80, 53, 443, 1443, 2443, 81];
+const PORTS: [u16; 9] = [80, 53, 443, 1443, 2443, 81, 8_003, 8_006, 2_202];
 
 impl Grammar {
     /// Words for a sequence.

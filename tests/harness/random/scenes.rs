@@ -8,7 +8,7 @@ use crate::network::IpVersion;
 use crate::network::plan::{
     CLIENT, CLIENT_2, FRONTEND, FRONTEND_2, INSTANCES, LOCAL_CLIENT, ONE_ARM_CLIENT,
 };
-use crate::world::{BACKENDS, CAPACITY, Half, Pair, World, ring_of, weighted_ring};
+use crate::world::{BACKENDS, CAPACITY, Half, Pair, World, ring_of, set_idle, weighted_ring};
 use forebay_common::abi::{Interface, Owner, Rule, Settings};
 use forebay_common::family::V6;
 use forebay_common::flow::{Seen, Timeouts, marks};
@@ -55,16 +55,17 @@ pub fn scene(chance: &mut Chance) -> World {
     settings.grace = *chance.pick(&[0, 1, 10]);
     settings.hop_lifetime = *chance.pick(&[0, 10, 1_000]);
     let idle = *chance.pick(&[3, 100, 2_000]);
-    world.each_rule(|rule| rule.idle_timeout = idle);
+    world.each_rule(|rule| set_idle(rule, idle));
+    if chance.one_in(2) {
+        world.add_forms();
+    }
     world.rings = (FIRST_RING..).zip(RINGS.iter().map(Arc::clone)).collect();
     // Often good members, so that most packets get through.
     let good = GOOD_RING * u32::from(chance.one_in(2));
-    let keys: Vec<_> = world.rules.keys().copied().collect();
-    for key in keys {
+    let rings = (world.rules.values_mut()).chain(world.ranges.values_mut());
+    for rule in rings.filter(|rule| rule.way == Rule::RING) {
         let ring = any_ring(chance);
-        if let Some(rule) = world.rules.get_mut(&key) {
-            rule.ring = if good == 0 { ring } else { good };
-        }
+        rule.targets = [if good == 0 { ring } else { good }; 2];
     }
     answer(&mut world, chance);
     for _ in 0..chance.below(4) {
@@ -173,16 +174,23 @@ pub fn disturb(world: &mut World, chance: &mut Chance) -> String {
 }
 
 fn change_rule(world: &mut World, chance: &mut Chance) {
-    let keys: Vec<_> = world.rules.keys().copied().collect();
-    let Some(rule) = world.rules.get_mut(chance.pick(&keys)) else {
+    let count = (world.rules.len() + world.ranges.len()) as u64;
+    let mut rules = world.rules.values_mut().chain(world.ranges.values_mut());
+    let Some(rule) = rules.nth(chance.below(count.max(1)) as usize) else {
         return;
     };
-    match chance.below(5) {
-        0 if chance.one_in(4) => rule.ring = *chance.pick(&[0, 77, u32::MAX]),
-        0 => rule.ring = any_ring(chance),
+    match chance.below(7) {
+        0 if chance.one_in(4) => rule.targets = [*chance.pick(&[0, 77, u32::MAX]); 2],
+        0 => rule.targets = [any_ring(chance); 2],
         1 => rule.distribution = chance.below(3) as u8,
-        2 => rule.idle_timeout = chance.within(1, 2_000) as u32,
+        2 => set_idle(rule, chance.within(1, 2_000) as u32),
         3 => rule.flags ^= Rule::TCP_RESET,
+        4 => rule.flags ^= 1 << chance.below(4),
+        5 => {
+            rule.way = chance.below(4) as u8;
+            rule.targets = [*chance.pick(&[0, 1, 2, 3, 14, 77, GOOD_RING, u32::MAX]); 2];
+            rule.first_port = *chance.pick(&[2_200, 2_203, 0, 443]);
+        }
         _ => rule.port_offset = chance.bits() as u16,
     }
 }

@@ -5,18 +5,20 @@
 //! changes what is special about its own.
 
 mod flows;
+mod forms;
 mod pair;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
-use forebay_common::abi::{Interface, LAYOUT_VERSION, Owner, Rule, RuleKey, Settings};
+use forebay_common::abi::{Bound, Interface, LAYOUT_VERSION, Owner, PortKey, Rule, Settings};
 use forebay_common::balance::{Distribution, RingMember, build_ring};
 use forebay_common::family::{V4, V6};
 use forebay_common::flow::{Flow, FlowKey, Timeouts};
 use forebay_common::wire::Mac;
 
 pub use flows::Flows;
+pub use forms::{RULE_EVERY, RULE_NAT, RULE_NAT_POOL, RULE_NAT_RANGE, RULE_RANGE, RULE_SINGLE_ALL};
 pub use pair::{Half, Pair};
 
 use crate::frame::{TCP, UDP};
@@ -113,16 +115,33 @@ impl<A: Side> Default for FamilyWorld<A> {
 pub struct World {
     /// Settings; `None`: not configured. `test_now` is the time.
     pub settings: Option<Settings>,
-    /// Rules.
-    pub rules: BTreeMap<RuleKey, Rule>,
+    /// Rules on single ports.
+    pub rules: BTreeMap<PortKey, Rule>,
+    /// Rules on ports that begin with the same bits: the first of them, and how many bits.
+    pub ranges: BTreeMap<(PortKey, u32), Rule>,
+    /// What counts on every port whose rule is not active.
+    pub beneath: Option<Rule>,
     /// Rings by id.
     pub rings: BTreeMap<u32, Arc<[u32]>>,
+    /// Spreads by id.
+    pub spreads: BTreeMap<u32, Vec<u32>>,
     /// Interfaces by slot.
     pub interfaces: BTreeMap<u32, Interface>,
     /// IPv4.
     pub v4: FamilyWorld<V4>,
     /// IPv6.
     pub v6: FamilyWorld<V6>,
+}
+
+/// The tables that ports are looked up in.
+#[derive(Debug, Clone, Default)]
+pub struct Bindings {
+    /// Single ports.
+    pub ports: BTreeMap<PortKey, Bound>,
+    /// Ranges of ports.
+    pub ranges: BTreeMap<(PortKey, u32), Bound>,
+    /// By binding id.
+    pub rules: BTreeMap<u32, Rule>,
 }
 
 /// Families whose tables a [`World`] has.
@@ -180,7 +199,7 @@ pub fn weighted_ring(members: &[(u32, u16)]) -> Arc<[u32]> {
 }
 
 /// Above this, ring ids are those of the only backend in the ring.
-const RINGS_OF_ONE: u32 = 100;
+pub const RINGS_OF_ONE: u32 = 100;
 
 static DEFAULT_RINGS: LazyLock<BTreeMap<u32, Arc<[u32]>>> = LazyLock::new(|| {
     let of_one = BACKENDS.map(|(id, _)| (RINGS_OF_ONE + id, ring_of(id)));
@@ -246,7 +265,10 @@ impl World {
         Self {
             settings: None,
             rules: BTreeMap::new(),
+            ranges: BTreeMap::new(),
+            beneath: None,
             rings: BTreeMap::new(),
+            spreads: BTreeMap::new(),
             interfaces: interfaces()
                 .filter(|link| link.slot != 0)
                 .map(|link| (link.slot, interface(link)))
@@ -330,7 +352,7 @@ impl World {
     /// Adds or replaces a rule on a port of a frontend address.
     pub fn add_rule(&mut self, frontend: u32, protocol: u8, port: u16, rule: Rule) {
         self.rules
-            .insert(RuleKey::new(frontend, protocol, port), rule);
+            .insert(PortKey::new(frontend, protocol, port), rule);
     }
 
     /// The settings, to change.
@@ -357,12 +379,44 @@ impl World {
     pub fn only_backend(&mut self, backend: u32) {
         let id = RINGS_OF_ONE + backend;
         self.rings.entry(id).or_insert_with(|| ring_of(backend));
-        self.each_rule(|rule| rule.ring = id);
+        self.each_rule(|rule| rule.targets = [id; 2]);
     }
 
     /// Changes every rule.
     pub fn each_rule(&mut self, change: impl Fn(&mut Rule)) {
-        self.rules.values_mut().for_each(change);
+        self.rules.values_mut().for_each(&change);
+        self.ranges.values_mut().for_each(change);
+    }
+
+    /// Adds or replaces a rule on a range of ports of a frontend address. `first` is the first port of those
+    /// that share its upper `bits` bits.
+    pub fn add_range(
+        &mut self,
+        frontend: u32,
+        protocol: u8,
+        (first, bits): (u16, u32),
+        rule: Rule,
+    ) {
+        let key = PortKey::new(frontend, protocol, first);
+        self.ranges.insert((key, bits), rule);
+    }
+
+    /// The tables that ports are looked up in: each rule has a binding of its own on each of its keys.
+    pub fn bindings(&self) -> Bindings {
+        let mut bindings = Bindings::default();
+        let last = (self.rules.len() + self.ranges.len()) as u32 + 1;
+        bindings.rules.extend(self.beneath.map(|rule| (last, rule)));
+        let second = self.beneath.map_or(0, |_| last);
+        let bound = |first| Bound { first, second };
+        for ((key, rule), id) in self.rules.iter().zip(1..) {
+            bindings.ports.insert(*key, bound(id));
+            bindings.rules.insert(id, *rule);
+        }
+        for ((range, rule), id) in self.ranges.iter().zip(self.rules.len() as u32 + 1..) {
+            bindings.ranges.insert(*range, bound(id));
+            bindings.rules.insert(id, *rule);
+        }
+        bindings
     }
 
     /// Changes what an address is, in both families.
@@ -384,10 +438,18 @@ impl World {
 pub fn rule(id: u32, ring: u32, port_offset: u16, distribution: Distribution) -> Rule {
     Rule {
         id,
-        ring,
-        idle_timeout: IDLE,
+        targets: [ring; 2],
+        tcp_idle: IDLE,
+        udp_idle: IDLE,
+        udp_dns: IDLE,
         port_offset,
         distribution: distribution as u8,
-        flags: Rule::TCP_RESET,
+        flags: Rule::TCP_RESET | Rule::ACTIVE,
+        ..Rule::default()
     }
+}
+
+/// Sets the idle timeout of a rule for every protocol.
+pub fn set_idle(rule: &mut Rule, jiffies: u32) {
+    (rule.tcp_idle, rule.udp_idle, rule.udp_dns) = (jiffies, jiffies, jiffies);
 }

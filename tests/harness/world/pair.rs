@@ -66,6 +66,8 @@ pub struct Pair {
     pub backend: (Host, u16),
     /// Id of the rule.
     pub rule: u32,
+    /// What the rule is.
+    pub kind: FlowKind,
     /// Idle timeout.
     pub idle_timeout: u32,
     /// Whether RSTs are sent when it idles out.
@@ -100,6 +102,7 @@ impl Pair {
             frontend: (FRONTEND, 80),
             backend: (INSTANCES[0].host, 8_080),
             rule: RULE_WEB,
+            kind: FlowKind::Rule,
             idle_timeout: IDLE,
             tcp_reset: true,
             seen_to: talked,
@@ -239,7 +242,7 @@ impl Pair {
             rule: self.rule,
             seen_to_instance: self.seen_to.0,
             seen_from_instance: self.seen_from.0,
-            kind: FlowKind::Rule.byte(way, self.tcp_reset),
+            kind: self.kind.byte(way, self.tcp_reset),
             marks: self.marks,
         }
     }

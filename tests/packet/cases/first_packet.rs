@@ -1,11 +1,12 @@
 //! A packet to a rule without a flow opens one and is translated.
 
+use forebay_common::abi::Rule;
 use forebay_common::flow::Direction;
 use forebay_tests::case::{Case, Expect};
 use forebay_tests::frame::{ACK, FIN, Faults, Frame, PSH, SYN};
 use forebay_tests::network::IpVersion;
 use forebay_tests::network::plan::{FRONTEND_2, INSTANCES};
-use forebay_tests::world::{NOW, RULE_NAMES, RULE_WEB};
+use forebay_tests::world::{NOW, RULE_NAMES, RULE_WEB, set_idle};
 
 use super::{opened_pair, opens};
 
@@ -79,8 +80,8 @@ fn rule_is_kept(version: IpVersion) -> Case {
     )
     .given(|world| {
         world.each_rule(|rule| {
-            rule.idle_timeout = 77;
-            rule.flags = 0;
+            set_idle(rule, 77);
+            rule.flags = Rule::ACTIVE;
         });
     })
     .step(

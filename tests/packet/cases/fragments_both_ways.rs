@@ -300,7 +300,7 @@ fn ends(version: IpVersion) -> Vec<Case> {
             .step(&unruled, Expect::end(Reason::NoRule))
             .step(&sent[1], Expect::end(Reason::FragmentWithoutFirst)),
         Case::new(version, "fragments of a first packet without a member")
-            .given(|world| world.each_rule(|rule| rule.ring = 0))
+            .given(|world| world.each_rule(|rule| rule.targets = [0; 2]))
             .step(&sent[0], Expect::end(Reason::NoBackend))
             .step(&sent[1], Expect::end(Reason::FragmentWithoutFirst)),
         ended(version),

@@ -96,7 +96,7 @@ fn without_flow(version: IpVersion) -> Vec<Case> {
         ),
         step(
             case("an error about no flow and no member")
-                .given(|world| world.each_rule(|rule| rule.ring = 0)),
+                .given(|world| world.each_rule(|rule| rule.targets = [0; 2])),
             &report,
             refused(),
         ),

@@ -10,6 +10,7 @@ mod echo;
 mod expiry;
 mod fence;
 mod first_packet;
+mod forms;
 mod fragments;
 mod fragments_both_ways;
 mod hop_limit;
@@ -41,7 +42,7 @@ use forebay_tests::world::Pair;
 pub(crate) type Table = (&'static str, fn() -> Vec<Case>);
 
 /// Every behaviour.
-pub(crate) const TABLES: [Table; 29] = [
+pub(crate) const TABLES: [Table; 30] = [
     ("arms", arms::cases),
     ("bad source", bad_source::cases),
     ("by kernel", by_kernel::cases),
@@ -51,6 +52,7 @@ pub(crate) const TABLES: [Table; 29] = [
     ("expiry", expiry::cases),
     ("fence", fence::cases),
     ("first packet", first_packet::cases),
+    ("forms of rules", forms::cases),
     ("fragments", fragments::cases),
     ("fragments both ways", fragments_both_ways::cases),
     ("hop limit", hop_limit::cases),

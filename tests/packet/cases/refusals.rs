@@ -52,12 +52,14 @@ fn of(version: IpVersion) -> Vec<Case> {
 
 fn without_members(version: IpVersion) -> Vec<Case> {
     let changes: [(&str, Change); 5] = [
-        ("no ring", |world| world.each_rule(|rule| rule.ring = 0)),
+        ("no ring", |world| {
+            world.each_rule(|rule| rule.targets = [0; 2])
+        }),
         ("a ring that is not there", |world| {
-            world.each_rule(|rule| rule.ring = 77);
+            world.each_rule(|rule| rule.targets = [77; 2]);
         }),
         ("a ring beyond the last", |world| {
-            world.each_rule(|rule| rule.ring = u32::MAX);
+            world.each_rule(|rule| rule.targets = [u32::MAX; 2]);
         }),
         ("an empty ring", |world| {
             let nobody = vec![0; RING_SIZE as usize];

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use forebay_common::abi::{RING_SIZE, RuleKey, Settings};
+use forebay_common::abi::{PortKey, RING_SIZE, Settings};
 use forebay_common::balance::{Distribution, flow_hash, slot_of};
 use forebay_common::family::{V4, V6};
 use forebay_common::flow::{Direction, FlowKey, Seen, marks};
@@ -188,7 +188,7 @@ fn other_ports(version: IpVersion) -> Vec<Case> {
     };
     let web = |world: &mut World| {
         let id = frontend_id(version, 2);
-        let rule = world.rules[&RuleKey::new(id, forebay_tests::frame::TCP, 80)];
+        let rule = world.rules[&PortKey::new(id, forebay_tests::frame::TCP, 80)];
         world.add_rule(id, forebay_tests::frame::UDP, 80, rule);
     };
     [

@@ -176,6 +176,12 @@ pub(super) fn show(common: &Common, what: Show) -> Result<(), Failure> {
             show_with(common, &Request::Frontends, output.json, print_frontends)
         }
         Show::Rules(output) => show_with(common, &Request::Rules, output.json, print_rules),
+        Show::InboundNatRules(output) => show_with(
+            common,
+            &Request::InboundNatRules,
+            output.json,
+            print_inbound_nat_rules,
+        ),
         Show::Pools(output) => show_with(common, &Request::Pools, output.json, print_pools),
         Show::Instances(output) => {
             show_with(common, &Request::Instances, output.json, print_instances)
@@ -311,6 +317,38 @@ fn print_rules(rules: Vec<api::Rule>) {
         ]);
     }
     print_or(&table, "no rules");
+}
+
+fn print_inbound_nat_rules(rules: Vec<api::InboundNatRule>) {
+    let mut table = Table::new([
+        "RULE",
+        "FRONTEND",
+        "PROTOCOL",
+        "ADDRESS",
+        "PORT",
+        "INSTANCE",
+        "BACKEND PORT",
+    ])
+    .right([4, 6]);
+    for rule in &rules {
+        for mapping in &rule.mappings {
+            table.row([
+                rule.name.clone(),
+                rule.frontend.clone(),
+                rule.protocol.clone(),
+                mapping.address.clone(),
+                mapping.port.to_string(),
+                format!("{}/{}", mapping.instance, mapping.ip_config),
+                mapping.backend_port.to_string(),
+            ]);
+        }
+    }
+    print_or(&table, "no ports of inbound NAT rules");
+    for rule in rules {
+        for member in rule.members_without_port {
+            println!("{}: no port is left for {member}", rule.name);
+        }
+    }
 }
 
 fn print_pools(pools: Vec<api::Pool>) {

@@ -129,6 +129,8 @@ enum Show {
     Frontends(Output),
     /// Load-balancing rules and their traffic
     Rules(Output),
+    /// Inbound NAT rules and whom their ports belong to
+    InboundNatRules(Output),
     /// Pools and their members
     Pools(Output),
     /// Instances and their addresses

@@ -23,16 +23,15 @@ struct MissingKey {
     concerns: fn(&Value) -> bool,
 }
 
-const TABLES: [MissingTable; 6] = [
+const TABLES: [MissingTable; 5] = [
     table("public_ip", "a public IP of an instance"),
-    table("inbound_nat_rule", "inbound NAT"),
     table("outbound_rule", "an outbound rule"),
     table("default_outbound", "default outbound"),
     table("dns", "keeping names in the DNS"),
     table("security_group", "a security group"),
 ];
 
-const KEYS: [MissingKey; 21] = [
+const KEYS: [MissingKey; 18] = [
     key("node", "full_nat_ipv4", "full-nat", UNSET, is_set),
     key("node", "full_nat_ipv6", "full-nat", UNSET, is_set),
     key(
@@ -95,27 +94,6 @@ const KEYS: [MissingKey; 21] = [
         "an admin state",
         "\"none\"",
         |value| is(value, &["up", "down"]),
-    ),
-    key(
-        "rule",
-        "port",
-        "a rule for a range of ports",
-        "a single port",
-        Value::is_str,
-    ),
-    key(
-        "rule",
-        "port",
-        "a rule for every port",
-        "a single port",
-        |value| !is_not_zero(value) && value.is_integer(),
-    ),
-    key(
-        "rule",
-        "protocol",
-        "protocol = \"all\"",
-        "\"tcp\" or \"udp\"",
-        |value| is(value, &["all"]),
     ),
     key("rule", "forwarding", "full-nat", "\"nat\"", |value| {
         is(value, &["full-nat"])

@@ -1,17 +1,18 @@
 //! Configuration and host to tables.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use forebay_common::abi::{self, Interface, LAYOUT_VERSION, Owner, Settings};
-use forebay_common::balance::{Distribution as Hashed, RingMember};
+use forebay_common::abi::{Interface, LAYOUT_VERSION, Owner, Settings};
 use forebay_common::family::{V4, V6};
 use forebay_common::flow::Timeouts;
 use ipnet::IpNet;
 
-use super::ids::{Bits, Ids};
-use super::state::{HostInterface, Ring, TableState, needs_kernel};
+use super::ids::{Bits, Ids, NoIdLeft};
+use super::nat_ports::NatPorts;
+use super::state::{HostInterface, TableState, needs_kernel};
 use crate::clock::TickRate;
-use crate::config::model::{Config, Distribution, Ports, Protocol, Rule};
+use crate::config::model::{Config, InboundNatRule, NatTarget, Rule};
 
 /// Next hops are looked up again after this time, so that forwarding heals without the daemon.
 pub const HOP_LIFETIME: Duration = Duration::from_secs(1);
@@ -36,6 +37,54 @@ impl RingKey {
             ipv6,
         })
     }
+
+    /// Stands for a ring of a former daemon, whose pool is not known.
+    pub(super) fn former(id: u32) -> Self {
+        Self {
+            pool: format!("(former ring {id})"),
+            ipv6: false,
+        }
+    }
+}
+
+/// Names one spread: what its places mean.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SpreadKey {
+    /// Name of the inbound NAT rule.
+    pub rule: String,
+    /// First and last port.
+    pub ports: (u16, u16),
+    /// Of the members' IPv6 addresses, else IPv4.
+    pub ipv6: bool,
+}
+
+impl SpreadKey {
+    /// The spread of an inbound NAT rule over a pool.
+    pub fn of(rule: &InboundNatRule, ipv6: bool) -> Self {
+        let range = rule.port.range();
+        Self {
+            rule: rule.name.clone(),
+            ports: (*range.start(), *range.end()),
+            ipv6,
+        }
+    }
+
+    /// The spreads of an inbound NAT rule.
+    pub fn of_rule(rule: &InboundNatRule) -> Vec<Self> {
+        match rule.target {
+            NatTarget::Pool(_) => [false, true].map(|ipv6| Self::of(rule, ipv6)).into(),
+            NatTarget::Instance(_) => Vec::new(),
+        }
+    }
+
+    /// Stands for a spread of a former daemon, whose rule is not known.
+    pub(super) fn former(id: u32) -> Self {
+        Self {
+            rule: format!("(former spread {id})"),
+            ports: (0, 0),
+            ipv6: false,
+        }
+    }
 }
 
 /// What the desired state is computed from.
@@ -52,11 +101,15 @@ pub(super) struct Inputs<'c> {
     pub(super) said_on: bool,
     /// What the tables hold now.
     pub(super) applied: &'c TableState,
+    /// Bindings that packets may be using although no port names them any more.
+    pub(super) cooling: &'c BTreeSet<u32>,
+    /// Which ports of inbound NAT rules the members have.
+    pub(super) nat_ports: &'c NatPorts,
 }
 
 impl Inputs<'_> {
     /// The tables as they should be.
-    pub(super) fn state(&self) -> TableState {
+    pub(super) fn state(&self) -> Result<TableState, NoIdLeft> {
         let mut state = TableState {
             settings: self.settings(),
             ..TableState::default()
@@ -81,9 +134,9 @@ impl Inputs<'_> {
             };
         }
         self.add_instances(&mut state);
-        self.add_rules(&mut state);
-        self.add_frontends(&mut state);
-        state
+        let services = self.add_rules(&mut state)?;
+        self.add_frontends(&mut state, &services);
+        Ok(state)
     }
 
     fn settings(&self) -> Settings {
@@ -127,87 +180,6 @@ impl Inputs<'_> {
                 }
             }
         }
-    }
-
-    fn add_rules(&self, state: &mut TableState) {
-        for rule in &self.config.rules {
-            let Some(id) = self.ids.rules.get(&rule.name) else {
-                continue;
-            };
-            for (address, key) in self.ids.keys_of(self.config, rule) {
-                let ring_key = RingKey {
-                    pool: rule.pool.clone(),
-                    ipv6: address.is_ipv6(),
-                };
-                let Some(ring) = self.ids.rings.get(&ring_key) else {
-                    continue;
-                };
-                self.add_ring(state, &ring_key, ring);
-                state
-                    .rules
-                    .insert(key, self.rule_entry(rule, id, ring, key.protocol()));
-            }
-        }
-    }
-
-    fn rule_entry(&self, rule: &Rule, id: u32, ring: u32, protocol: u8) -> abi::Rule {
-        let Ports::Single(port) = rule.port else {
-            return abi::Rule::default();
-        };
-        let timeouts = &self.config.timeouts;
-        let default = match protocol {
-            forebay_common::wire::TCP => timeouts.tcp_idle,
-            _ if port == 53 => timeouts.udp_dns,
-            _ => timeouts.udp_idle,
-        };
-        abi::Rule {
-            id,
-            ring,
-            idle_timeout: self.rate.ticks(rule.idle_timeout.unwrap_or(default)),
-            port_offset: rule.backend_port.unwrap_or(port).wrapping_sub(port),
-            distribution: match rule.distribution {
-                Distribution::FiveTuple => Hashed::FiveTuple,
-                Distribution::SourceIp => Hashed::SourceIp,
-                Distribution::SourceIpProtocol => Hashed::SourceIpProtocol,
-            } as u8,
-            flags: if rule.tcp_reset && rule.protocol != Protocol::Udp {
-                abi::Rule::TCP_RESET
-            } else {
-                0
-            },
-        }
-    }
-
-    fn add_ring(&self, state: &mut TableState, key: &RingKey, id: u32) {
-        if state.rings.contains_key(&id) {
-            return;
-        }
-        let mut members = Vec::new();
-        let pool = self.config.pools.iter().find(|pool| pool.name == key.pool);
-        for member in pool.into_iter().flat_map(|pool| &pool.members) {
-            let Some(ip_config) = self.config.ip_config(&member.target) else {
-                continue;
-            };
-            let Some(address) = ip_config
-                .addresses()
-                .find(|address| address.is_ipv6() == key.ipv6)
-            else {
-                continue;
-            };
-            let Some(backend) = self.ids.backends.get(&address) else {
-                continue;
-            };
-            match Bits::from(address) {
-                Bits::V4(address) => drop::<Option<V4>>(state.v4.backends.insert(backend, address)),
-                Bits::V6(address) => drop::<Option<V6>>(state.v6.backends.insert(backend, address)),
-            }
-            members.push(RingMember {
-                identity: address.to_string().into_bytes(),
-                weight: member.weight,
-                backend,
-            });
-        }
-        state.rings.insert(id, Ring::Members(members));
     }
 }
 

@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use forebay_common::abi::{Interface, Owner, Rule, RuleKey, Settings};
+use forebay_common::abi::{Bound, Interface, Owner, PortKey, Rule, Settings};
 use forebay_common::balance::RingMember;
 use forebay_common::family::{V4, V6};
 
+use super::ports::PortRange;
 use super::state::{FamilyState, Ring, TableState};
+use super::switch::{Switch, switch};
 
 /// One write to a table of one family.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +31,14 @@ pub enum Change {
     V6(FamilyChange<V6>),
     /// Counters of a rule id that has a new owner, back to zero.
     ResetCounters(u32),
-    /// A rule; `None`: gone.
-    Rule(RuleKey, Option<Rule>),
+    /// What a single port is bound to; `None`: nothing any more.
+    Port(PortKey, Option<Bound>),
+    /// What a range of ports is bound to; `None`: nothing any more.
+    PortRange(PortRange, Option<Bound>),
+    /// A rule under its binding id.
+    Binding(u32, Rule),
+    /// Who has the places of a spread, replaced whole; `None`: gone.
+    Spread(u32, Option<Vec<u32>>),
     /// A ring, replaced whole; `None`: gone.
     Ring(u32, Option<Vec<RingMember>>),
     /// An interface in its slot; `None`: gone.
@@ -112,7 +120,15 @@ pub(super) fn changes(applied: &TableState, desired: &TableState) -> Vec<Change>
         });
         Change::Ring(id, members)
     });
-    let rules = steps(&applied.rules, &desired.rules, Change::Rule);
+    let spreads = steps(&applied.spreads, &desired.spreads, |id, places| {
+        Change::Spread(id, places.flatten())
+    });
+    let Switch {
+        prepare,
+        activate,
+        retire,
+        clean_up,
+    } = switch(applied, desired);
     let (filter_before, filter_after) = filter_steps(applied, desired);
 
     let mut changes = Vec::new();
@@ -121,11 +137,14 @@ pub(super) fn changes(applied: &TableState, desired: &TableState) -> Vec<Change>
         (applied.settings != desired.settings).then_some(Change::Settings(desired.settings));
     changes.extend(new_rule_ids(applied, desired).map(Change::ResetCounters));
     for step in [
-        networks4, networks6, interfaces, backends4, backends6, rings, rules,
+        networks4, networks6, interfaces, backends4, backends6, rings, spreads,
     ] {
         changes.extend(step.set);
         removals.push(step.remove);
     }
+    changes.extend(prepare);
+    changes.extend(activate);
+    removals.push(retire.into_iter().chain(clean_up).collect());
     changes.extend(filter_before);
     // Rules are found by way of their frontend's address, so a new frontend appears with all of its.
     for step in [addresses4, addresses6] {
@@ -142,7 +161,7 @@ pub(super) fn changes(applied: &TableState, desired: &TableState) -> Vec<Change>
 /// Rule ids that had no owner before.
 fn new_rule_ids(applied: &TableState, desired: &TableState) -> impl Iterator<Item = u32> {
     let ids = |state: &TableState| -> BTreeSet<u32> {
-        state.rules.values().map(|rule| rule.id).collect()
+        state.bindings.values().map(|rule| rule.id).collect()
     };
     let old = ids(applied);
     ids(desired).into_iter().filter(move |id| !old.contains(id))

@@ -9,11 +9,14 @@ use forebay_common::abi::Owner;
 use super::advertise::link_of;
 use super::desired::Inputs;
 use super::ids::Bits;
-use super::state::{Ring, TableState};
+use super::state::TableState;
+
+/// What decides over echo requests, by id of the frontend's address.
+pub(super) type Services = BTreeMap<u32, Service>;
 
 /// What decides over echo requests to an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Service {
+pub(super) enum Service {
     /// No rule.
     None,
     /// Rules, and none of them has a member.
@@ -35,10 +38,9 @@ fn roles(shared: bool, ping: bool, service: Service) -> u32 {
 }
 
 impl Inputs<'_> {
-    /// Configured frontends, and retired ones, whose last flows still need their address. After rules
-    /// and rings, because they decide what pings are told.
-    pub(super) fn add_frontends(&self, state: &mut TableState) {
-        let services = services(state);
+    /// Configured frontends, and retired ones, whose last flows still need their address. Their rules
+    /// decide what pings are told.
+    pub(super) fn add_frontends(&self, state: &mut TableState, services: &Services) {
         let mut configured = BTreeSet::new();
         for frontend in &self.config.frontends {
             for address in frontend.addresses() {
@@ -99,23 +101,6 @@ impl Inputs<'_> {
         };
         owner.is_some_and(|owner| owner.roles & Owner::SHARED != 0)
     }
-}
-
-/// By id of the frontend's address.
-fn services(state: &TableState) -> BTreeMap<u32, Service> {
-    let mut services = BTreeMap::new();
-    for (key, rule) in &state.rules {
-        let has_member = match state.rings.get(&rule.ring) {
-            Some(Ring::Members(members)) => !members.is_empty(),
-            // Of the tables of a former daemon; the desired state has none.
-            Some(Ring::Unknown) | None => false,
-        };
-        let service = services.entry(key.frontend).or_insert(Service::Down);
-        if has_member {
-            *service = Service::Up;
-        }
-    }
-    services
 }
 
 #[cfg(test)]

@@ -9,14 +9,14 @@ use std::fmt;
 use std::net::IpAddr;
 
 use forebay_common::abi::{
-    MAX_ADDRESSES, MAX_BACKENDS, MAX_INTERFACES, MAX_RINGS, MAX_RULES, Owner, RuleKey,
+    MAX_ADDRESSES, MAX_BACKENDS, MAX_INTERFACES, MAX_RINGS, MAX_RULES, MAX_SPREADS, Owner, Rule,
 };
 use forebay_common::family::{V4, V6};
-use forebay_common::wire::{TCP, UDP};
 
-use super::desired::RingKey;
+use super::desired::{RingKey, SpreadKey};
+use super::rules::{self, Named};
 use super::state::{HostInterface, TableState};
-use crate::config::model::{Config, Ports, Protocol, Rule};
+use crate::config::model::Config;
 
 /// Censuses in a row that must not meet a retired id before it is free.
 const PATIENCE: u32 = 2;
@@ -52,6 +52,7 @@ pub struct IdSpace<K> {
     kind: &'static str,
     limit: u32,
     ids: BTreeMap<K, u32>,
+    keys: BTreeMap<u32, K>,
     /// With how many censuses in a row have not met it.
     retired: BTreeMap<K, u32>,
     free: VecDeque<u32>,
@@ -64,6 +65,7 @@ impl<K: Ord + Clone> IdSpace<K> {
             kind,
             limit: slots - 1,
             ids: BTreeMap::new(),
+            keys: BTreeMap::new(),
             retired: BTreeMap::new(),
             free: VecDeque::new(),
             next: 1,
@@ -77,10 +79,7 @@ impl<K: Ord + Clone> IdSpace<K> {
 
     /// Whose id this is.
     pub fn key_of(&self, id: u32) -> Option<&K> {
-        self.ids
-            .iter()
-            .find(|(_, held)| **held == id)
-            .map(|(key, _)| key)
+        self.keys.get(&id)
     }
 
     /// Keys that are no longer configured but may still have flows.
@@ -107,6 +106,7 @@ impl<K: Ord + Clone> IdSpace<K> {
             }
         };
         self.ids.insert(key.clone(), id);
+        self.keys.insert(id, key.clone());
         Ok(id)
     }
 
@@ -115,7 +115,7 @@ impl<K: Ord + Clone> IdSpace<K> {
         let taken = id == 0
             || id > self.limit
             || self.ids.contains_key(&key)
-            || self.ids.values().any(|held| *held == id);
+            || self.keys.contains_key(&id);
         if taken {
             return;
         }
@@ -125,6 +125,7 @@ impl<K: Ord + Clone> IdSpace<K> {
             self.free.extend(self.next..id);
             self.next = id + 1;
         }
+        self.keys.insert(id, key.clone());
         self.ids.insert(key, id);
     }
 
@@ -146,6 +147,7 @@ impl<K: Ord + Clone> IdSpace<K> {
                 self.retired.insert(key, unseen);
             } else {
                 self.ids.remove(&key);
+                self.keys.remove(&id);
                 self.free.push_back(id);
                 freed = true;
             }
@@ -159,10 +161,12 @@ impl<K: Ord + Clone> IdSpace<K> {
 pub struct Ids {
     /// Frontend addresses.
     pub frontends: IdSpace<IpAddr>,
-    /// Rules by name; one id for both families.
+    /// Rules and inbound NAT rules by name; one id for both families.
     pub rules: IdSpace<String>,
     /// Rings.
     pub rings: IdSpace<RingKey>,
+    /// Spreads.
+    pub spreads: IdSpace<SpreadKey>,
     /// Members' private addresses.
     pub backends: IdSpace<IpAddr>,
     /// Interface slots, by name.
@@ -175,6 +179,7 @@ impl Default for Ids {
             frontends: IdSpace::new("frontend addresses", MAX_ADDRESSES / 2),
             rules: IdSpace::new("rules", MAX_RULES),
             rings: IdSpace::new("rings", MAX_RINGS),
+            spreads: IdSpace::new("inbound NAT rules over pools", MAX_SPREADS),
             backends: IdSpace::new("members", MAX_BACKENDS),
             slots: IdSpace::new("interfaces", MAX_INTERFACES),
         }
@@ -189,7 +194,9 @@ impl Ids {
             .iter()
             .flat_map(|f| f.addresses())
             .collect();
-        let rules: BTreeSet<String> = config.rules.iter().map(|rule| rule.name.clone()).collect();
+        let rules: BTreeSet<String> = rules::names(config).collect();
+        let spreads = config.inbound_nat_rules.iter().flat_map(SpreadKey::of_rule);
+        let spreads: BTreeSet<SpreadKey> = spreads.collect();
         let rings: BTreeSet<RingKey> = config.rules.iter().flat_map(RingKey::of_rule).collect();
         let backends: BTreeSet<IpAddr> = config
             .instances
@@ -200,6 +207,7 @@ impl Ids {
         assign_set(&mut self.frontends, &frontends)?;
         assign_set(&mut self.rules, &rules)?;
         assign_set(&mut self.rings, &rings)?;
+        assign_set(&mut self.spreads, &spreads)?;
         assign_set(&mut self.backends, &backends)
     }
 
@@ -240,13 +248,14 @@ impl Ids {
             .frontends
             .release(PATIENCE, |address, _| frontend_in_use(address));
         let rings = self.rings.release(1, |_, _| false);
+        let spreads = self.spreads.release(1, |_, _| false);
         let backends = self.backends.release(1, |_, _| false);
         let slots = self.slots.release(SLOT_PATIENCE, |_, _| false);
-        rules || frontends || rings || backends || slots
+        rules || frontends || rings || spreads || backends || slots
     }
 
-    /// Reads the ids of a former daemon out of its tables, so that flows, counters and rings keep
-    /// theirs. Everything found there is identified by what packets see: addresses and ports.
+    /// Reads the ids of a former daemon out of its tables, so that flows and counters keep theirs.
+    /// Frontends and members are identified by what packets see, their addresses; rules by their names.
     pub(super) fn recover(&mut self, config: &Config, tables: &TableState, host: &[HostInterface]) {
         for (address, owner) in &tables.v4.addresses {
             self.recover_frontend((*address).into(), owner);
@@ -269,29 +278,29 @@ impl Ids {
             );
             self.slots.adopt(name, *slot);
         }
-        for rule in &config.rules {
-            for key in self.keys_of(config, rule) {
-                let Some(found) = tables.rules.get(&key.1) else {
-                    continue;
-                };
-                self.rules.adopt(rule.name.clone(), found.id);
+        let named = Named::of(config);
+        for rule in tables.bindings.values() {
+            if let Some(name) = named.of_digest(rule.name) {
+                self.rules.adopt(name.to_owned(), rule.id);
             }
         }
-        // Rings are rewritten anyway, and which pool one belonged to cannot be told: the old ones stay
-        // reserved until every rule points at its new one.
-        for rule in tables.rules.values() {
-            let former = RingKey {
-                pool: format!("(former ring {})", rule.ring),
-                ipv6: false,
-            };
-            self.rings.adopt(former, rule.ring);
+        for rule in tables.bindings.values() {
+            self.reserve(rule);
         }
-        // What the new configuration does not name stays reserved until a sweep finds it unused.
-        for (key, rule) in &tables.rules {
-            self.rules.adopt(
-                format!("(removed rule {} of frontend {})", key.port(), key.frontend),
-                rule.id,
-            );
+    }
+
+    /// Keeps what the new configuration does not name until it is unused: ids of removed rules until a sweep
+    /// met no flow of them; rings and spreads, which cannot be told whose they were, until every rule is
+    /// bound to its new ones.
+    fn reserve(&mut self, rule: &Rule) {
+        self.rules
+            .adopt(format!("(removed rule {})", rule.id), rule.id);
+        for target in rule.targets {
+            match rule.way {
+                Rule::RING => self.rings.adopt(RingKey::former(target), target),
+                Rule::SPREAD => self.spreads.adopt(SpreadKey::former(target), target),
+                _ => {}
+            }
         }
     }
 
@@ -299,30 +308,6 @@ impl Ids {
         if owner.roles & Owner::FRONTEND != 0 {
             self.frontends.adopt(address, owner.id);
         }
-    }
-
-    /// The keys under which a rule is found, with the frontend address that each belongs to.
-    pub(super) fn keys_of(&self, config: &Config, rule: &Rule) -> Vec<(IpAddr, RuleKey)> {
-        let Some(frontend) = config.frontends.iter().find(|f| f.name == rule.frontend) else {
-            return Vec::new();
-        };
-        let Ports::Single(port) = rule.port else {
-            return Vec::new();
-        };
-        let protocols: &[u8] = match rule.protocol {
-            Protocol::Tcp => &[TCP],
-            Protocol::Udp => &[UDP],
-            Protocol::All => &[TCP, UDP],
-        };
-        let ids = frontend
-            .addresses()
-            .filter_map(|address| Some((address, self.frontends.get(&address)?)));
-        ids.flat_map(|(address, id)| {
-            protocols
-                .iter()
-                .map(move |p| (address, RuleKey::new(id, *p, port)))
-        })
-        .collect()
     }
 }
 

@@ -12,23 +12,30 @@ mod desired;
 mod diff;
 mod frontends;
 mod ids;
+mod nat_ports;
 mod plan;
+mod ports;
 mod reset;
+mod rules;
 mod state;
 mod sweep;
+mod switch;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use forebay_common::abi::Settings;
+use forebay_common::abi::{LAYOUT_VERSION, Settings};
 
 pub use advertise::Claim;
-pub use desired::{HOP_LIFETIME, RingKey};
+pub use desired::{HOP_LIFETIME, RingKey, SpreadKey};
 pub use diff::{Change, FamilyChange};
 pub use ids::{Ids, NoIdLeft, SLOT_PATIENCE};
+pub use nat_ports::NatPorts;
 pub use plan::{PlannedChange, plan};
+pub use ports::PortRange;
 pub use reset::{End, Reset, is_told, resets};
+pub use rules::mappings;
 pub use state::{
     FamilyState, HostInterface, Ring, TableState, VlanDevice, XdpState, needs_kernel, vlan_key,
 };
@@ -64,6 +71,10 @@ pub struct ControlPlane {
     said: Option<bool>,
     ids: Ids,
     applied: TableState,
+    /// Which ports of inbound NAT rules the members have.
+    nat_ports: NatPorts,
+    /// Bindings that were given up before the last census, and since.
+    cooling: [BTreeSet<u32>; 2],
 }
 
 impl ControlPlane {
@@ -79,7 +90,14 @@ impl ControlPlane {
             said: (adopted.settings.flags & Settings::ADVERTISE_ON != 0).then_some(true),
             ids: Ids::default(),
             applied: adopted,
+            nat_ports: NatPorts::default(),
+            cooling: Default::default(),
         }
+    }
+
+    /// The same, with ports of inbound NAT rules that members had before.
+    pub fn with_nat_ports(self, nat_ports: NatPorts) -> Self {
+        Self { nat_ports, ..self }
     }
 
     /// What must be written now. The changes count as applied once returned.
@@ -87,6 +105,23 @@ impl ControlPlane {
     /// # Errors
     /// The configuration needs more ids than there are; nothing changes then.
     pub fn handle(&mut self, event: Event) -> Result<Vec<Change>, NoIdLeft> {
+        let before = matches!(event, Event::Config(_)).then(|| {
+            (
+                self.config.clone(),
+                self.ids.clone(),
+                self.nat_ports.clone(),
+            )
+        });
+        let outcome = self.decide(event);
+        if outcome.is_err()
+            && let Some((config, ids, nat_ports)) = before
+        {
+            (self.config, self.ids, self.nat_ports) = (config, ids, nat_ports);
+        }
+        outcome
+    }
+
+    fn decide(&mut self, event: Event) -> Result<Vec<Change>, NoIdLeft> {
         match event {
             Event::Config(config) => self.configure(config)?,
             Event::Host(host) => {
@@ -95,9 +130,19 @@ impl ControlPlane {
                 // is known of interfaces is written again.
                 forget_interfaces(&mut self.applied);
             }
-            Event::HopsInvalid(now) => self.hops_valid_from = now,
+            Event::HopsInvalid(now) => {
+                self.hops_valid_from = now;
+                // Often, and nothing else depends on it.
+                if self.applied.settings.layout == LAYOUT_VERSION && self.config.is_some() {
+                    self.applied.settings.hops_valid_from = now;
+                    return Ok(vec![Change::Settings(self.applied.settings)]);
+                }
+            }
             Event::Advertise(on) => self.said = Some(on),
             Event::Census(census) => {
+                // A packet takes microseconds, a pass of the sweep much longer.
+                self.cooling.swap(0, 1);
+                self.cooling[1].clear();
                 let in_use = |address: &IpAddr| census.frontends.contains(address);
                 if !self.ids.release_unused(&census.rules(), in_use) {
                     return Ok(Vec::new());
@@ -109,6 +154,7 @@ impl ControlPlane {
         };
         let desired = self.desired(&config)?;
         let changes = diff::changes(&self.applied, &desired);
+        self.cooling[1].extend(rules::left(&self.applied, &desired));
         self.applied = desired;
         Ok(changes)
     }
@@ -120,6 +166,7 @@ impl ControlPlane {
 
     /// Takes what was read from the tables for what they hold, after a write has failed.
     pub fn resync(&mut self, tables: TableState) {
+        self.cooling[1].extend(rules::left(&self.applied, &tables));
         self.applied = tables;
         forget_interfaces(&mut self.applied);
     }
@@ -137,6 +184,11 @@ impl ControlPlane {
     /// Ids in use.
     pub fn ids(&self) -> &Ids {
         &self.ids
+    }
+
+    /// Which ports of inbound NAT rules the members have.
+    pub fn nat_ports(&self) -> &NatPorts {
+        &self.nat_ports
     }
 
     /// The interfaces of the host as last told.
@@ -164,6 +216,7 @@ impl ControlPlane {
         }
         ids.assign(&config)?;
         self.ids = ids;
+        self.nat_ports = nat_ports::assign(&config, &self.nat_ports);
         if config.node.advertise == Advertise::None {
             self.said = None;
         }
@@ -173,6 +226,8 @@ impl ControlPlane {
 
     fn desired(&mut self, config: &Config) -> Result<TableState, NoIdLeft> {
         self.ids.assign_slots(&self.host)?;
+        let [before, since] = &self.cooling;
+        let cooling = before | since;
         let inputs = desired::Inputs {
             config,
             host: &self.host,
@@ -183,8 +238,10 @@ impl ControlPlane {
             advertises: advertise::is_on(config.node.advertise, self.said),
             said_on: self.said == Some(true),
             applied: &self.applied,
+            cooling: &cooling,
+            nat_ports: &self.nat_ports,
         };
-        Ok(inputs.state())
+        inputs.state()
     }
 }
 

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use forebay_common::abi::{Interface, Owner, Rule, RuleKey, Settings, VlanKey};
+use forebay_common::abi::{Bound, Interface, Owner, PortKey, Rule, Settings, VlanKey};
 use forebay_common::balance::{RingMember, filter};
 use forebay_common::family::{Family, V4, V6};
 use forebay_common::wire::Mac;
 use ipnet::IpNet;
+
+use super::ports::PortRange;
 
 /// What a ring holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,10 +50,17 @@ pub struct TableState {
     pub v4: FamilyState<V4>,
     /// IPv6.
     pub v6: FamilyState<V6>,
-    /// Rules.
-    pub rules: BTreeMap<RuleKey, Rule>,
+    /// What single ports of frontends are bound to.
+    pub ports: BTreeMap<PortKey, Bound>,
+    /// What ranges of ports of frontends are bound to.
+    pub port_ranges: BTreeMap<PortRange, Bound>,
+    /// Rules and inbound NAT rules by binding id.
+    pub bindings: BTreeMap<u32, Rule>,
     /// Rings by id.
     pub rings: BTreeMap<u32, Ring>,
+    /// By id, who has the places of a spread; `None`: found in the tables of a former daemon, to be written
+    /// anew.
+    pub spreads: BTreeMap<u32, Option<Vec<u32>>>,
     /// Interfaces by slot.
     pub interfaces: BTreeMap<u32, Interface>,
 }

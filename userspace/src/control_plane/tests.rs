@@ -1,9 +1,10 @@
 mod frontends;
+mod switch;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use forebay_common::abi::{Interface, MAX_INTERFACES, Owner, RuleKey};
+use forebay_common::abi::{self, Interface, MAX_INTERFACES, Owner, PortKey};
 use forebay_common::family::V4;
 use forebay_common::wire::{Mac, TCP, UDP};
 
@@ -90,7 +91,7 @@ fn position(changes: &[Change], what: impl Fn(&Change) -> bool) -> usize {
 
 #[test]
 fn nothing_is_written_before_there_is_a_configuration() {
-    assert!(control_plane().applied().rules.is_empty());
+    assert!(control_plane().applied().bindings.is_empty());
     assert_eq!(control_plane().handle(Event::Host(Vec::new())).unwrap(), []);
 }
 
@@ -103,22 +104,23 @@ fn tables_say_what_the_file_says() {
     assert_eq!(owner.roles, Owner::FRONTEND | Owner::ECHO);
     let slot = control_plane.ids().slots.get(&"c0".to_owned()).unwrap();
     assert_eq!(owner.on_link, 1 << slot);
-    let http = tables.rules[&RuleKey::new(owner.id, TCP, 80)];
+    let http = rule_on(tables, PortKey::new(owner.id, TCP, 80));
     assert_eq!(http.port_offset, 8000);
-    assert_eq!(http.idle_timeout, 240 * 250);
-    let dns = tables.rules[&RuleKey::new(owner.id, UDP, 53)];
-    assert_eq!(dns.idle_timeout, 10 * 250);
+    assert_eq!(http.tcp_idle, 240 * 250);
+    let dns = rule_on(tables, PortKey::new(owner.id, UDP, 53));
+    assert_eq!((dns.udp_dns, dns.udp_idle), (10 * 250, 240 * 250));
     assert_eq!(
-        dns.ring, http.ring,
+        dns.targets, http.targets,
         "rules that see a pool alike share its ring"
     );
     assert_ne!(dns.id, http.id);
-    let Ring::Members(members) = &tables.rings[&http.ring] else {
+    let Ring::Members(members) = &tables.rings[&http.targets[0]] else {
         panic!("ring is written")
     };
     assert_eq!(members.iter().map(|m| m.weight).collect::<Vec<_>>(), [1, 3]);
     assert_eq!(tables.v4.addresses[&v4("10.0.1.2")].roles, Owner::INSTANCE);
-    assert_eq!(tables.rules.len(), 4, "two rules in two families");
+    assert_eq!(tables.bindings.len(), 2);
+    assert_eq!(tables.ports.len(), 4, "two rules in two families");
 }
 
 #[test]
@@ -135,8 +137,12 @@ fn what_is_pointed_at_is_written_first() {
         matches!(c, Change::V4(FamilyChange::Address(..)))
     });
     let counters = position(&changes, |c| matches!(c, Change::ResetCounters(..)));
-    let rule = position(&changes, |c| matches!(c, Change::Rule(..)));
-    assert!(backend < ring && ring < rule && counters < rule);
+    let port = position(&changes, |c| matches!(c, Change::Port(..)));
+    let rule = position(
+        &changes,
+        |c| matches!(c, Change::Binding(_, rule) if rule.is_active()),
+    );
+    assert!(backend < ring && ring < port && port < rule && counters < rule);
     assert!(
         rule < filter && filter < address,
         "a frontend appears with all of its rules"
@@ -170,11 +176,11 @@ fn a_removed_rule_is_gone_at_once_and_its_id_waits_for_its_flows() {
         .unwrap();
     let removed = position(
         &changes,
-        |c| matches!(c, Change::Rule(key, None) if key.port() == 80),
+        |c| matches!(c, Change::Binding(_, rule) if rule.id == http && !rule.is_active()),
     );
     let added = position(
         &changes,
-        |c| matches!(c, Change::Rule(key, Some(_)) if key.port() == 81),
+        |c| matches!(c, Change::Binding(_, rule) if rule.id != http && rule.is_active()),
     );
     assert!(added < removed);
     let plain = control_plane.ids().rules.get(&"plain".to_owned()).unwrap();
@@ -242,14 +248,22 @@ fn a_new_daemon_takes_over_the_ids_it_finds() {
     let mut second = ControlPlane::new(TickRate(250), [1, 2], left_behind(&first));
     second.handle(Event::Host(host())).unwrap();
     second.handle(Event::Config(parsed(SAMPLE))).unwrap();
-    let ids = |control_plane: &ControlPlane| -> BTreeMap<RuleKey, u32> {
-        let rules = control_plane.applied().rules.iter();
-        rules.map(|(key, rule)| (*key, rule.id)).collect()
+    let ids = |control_plane: &ControlPlane| -> BTreeMap<PortKey, u32> {
+        let tables = control_plane.applied();
+        let ports = tables.ports.keys();
+        ports.map(|key| (*key, rule_on(tables, *key).id)).collect()
     };
     assert_eq!(ids(&second), ids(&first));
     assert_eq!(second.applied().v4, first.applied().v4);
     assert_eq!(second.applied().v6, first.applied().v6);
     assert_eq!(second.applied().interfaces, first.applied().interfaces);
+}
+
+/// The rule that a port is bound to.
+fn rule_on(tables: &TableState, key: PortKey) -> abi::Rule {
+    let found = tables.ports.get(&key).copied();
+    let bound = found.or_else(|| ports::look_up(&tables.port_ranges, key));
+    tables.bindings[&bound.expect("a rule is on this port").first]
 }
 
 /// The tables as a new daemon finds them.
@@ -258,6 +272,10 @@ fn left_behind(former: &ControlPlane) -> TableState {
     for ring in tables.rings.values_mut() {
         *ring = Ring::Unknown;
     }
+    tables
+        .spreads
+        .values_mut()
+        .for_each(|places| *places = None);
     tables
 }
 

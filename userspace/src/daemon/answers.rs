@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail};
 use forebay_common::abi::{
-    MAX_ADDRESSES, MAX_BACKENDS, MAX_RINGS, MAX_RULES, RING_SIZE, Rule, RuleCounters, RuleKey,
+    Bound, MAX_ADDRESSES, MAX_BACKENDS, MAX_BINDINGS, MAX_PORTS, MAX_RINGS, MAX_RULES, MAX_SPREADS,
+    PortKey, RING_SIZE, Rule, RuleCounters,
 };
 use forebay_common::family::{V4, V6};
 use forebay_common::flow::FlowKey;
@@ -33,7 +34,10 @@ fn json<T: Serialize>(value: T) -> Result<Value> {
 impl Daemon {
     /// Answers a request.
     pub(super) async fn answer(&mut self, request: Request) -> Result<Value> {
-        if matches!(request, Request::Status | Request::Rules | Request::Pools) {
+        if matches!(
+            request,
+            Request::Status | Request::Rules | Request::InboundNatRules | Request::Pools
+        ) {
             self.count_now();
         }
         match request {
@@ -51,6 +55,16 @@ impl Daemon {
                     })
                 };
                 json(self.view()?.rules(counters))
+            }
+            Request::InboundNatRules => {
+                let counters = |id| {
+                    self.dataplane.rule_counters(id).unwrap_or_else(|error| {
+                        log::warn!("{error:#}");
+                        RuleCounters::default()
+                    })
+                };
+                let ports = self.control_plane.nat_ports();
+                json(self.view()?.inbound_nat_rules(ports, counters))
             }
             Request::Pools => json(self.view()?.pools()),
             Request::Instances => json(self.view()?.instances()),
@@ -207,10 +221,14 @@ impl Daemon {
         forebay_common::abi::RetireBatch<A>: crate::dataplane::Plain,
     {
         let tables = self.control_plane.applied();
-        let offsets = tables.rules.values().map(|rule| rule.port_offset);
-        let ports: std::collections::BTreeSet<u16> = offsets
-            .map(|offset| key.destination_port().wrapping_add(offset))
-            .collect();
+        let arrives = |rule: &Rule| {
+            if rule.flags & Rule::FIXED_PORT != 0 {
+                rule.port_offset
+            } else {
+                key.destination_port().wrapping_add(rule.port_offset)
+            }
+        };
+        let ports: BTreeSet<u16> = tables.bindings.values().map(arrives).collect();
         let replies = backends.values().flat_map(|address| {
             ports.iter().map(|port| FlowKey {
                 source: *address,
@@ -313,6 +331,16 @@ fn tables(config: &config::model::Config) -> Vec<api::TableSize> {
             })
         })
         .collect();
+    let of_spreads = |rule: &config::model::InboundNatRule| {
+        let frontend = config.frontend(&rule.frontend);
+        let families = frontend.into_iter().flat_map(|f| f.addresses()).count() as u64;
+        (families, families * rule.port.range().len() as u64 * 8)
+    };
+    let over_pools = (config.inbound_nat_rules.iter())
+        .filter(|rule| matches!(rule.target, config::model::NatTarget::Pool(_)));
+    let (spreads, spread_bytes) =
+        (over_pools.map(of_spreads)).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    let ports = ports_bound(config);
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
     let size = |name: &str, entries: u64, bytes: u64| api::TableSize {
         name: name.to_owned(),
@@ -335,11 +363,20 @@ fn tables(config: &config::model::Config) -> Vec<api::TableSize> {
             array(MAX_BACKENDS, 4) + array(MAX_BACKENDS, 16),
         ),
         size(
+            "spreads",
+            spreads,
+            spread_bytes + u64::from(MAX_SPREADS) * 8,
+        ),
+        size(
+            "ports",
+            ports,
+            u64::from(MAX_PORTS) * 16
+                + ports * (48 + (size_of::<PortKey>() + size_of::<Bound>()) as u64),
+        ),
+        size(
             "rules",
-            u64::from(MAX_RULES),
-            u64::from(MAX_RULES) * 16
-                + config.rules.len() as u64
-                    * (48 + (size_of::<RuleKey>() + size_of::<Rule>()) as u64),
+            u64::from(MAX_BINDINGS),
+            array(MAX_BINDINGS, size_of::<Rule>()),
         ),
         size(
             "rule-counters",
@@ -352,4 +389,23 @@ fn tables(config: &config::model::Config) -> Vec<api::TableSize> {
             u64::from(MAX_ADDRESSES) * 2 * 16,
         ),
     ]
+}
+
+/// Entries that the ports of all rules take, at most: a range is cut into up to 30.
+fn ports_bound(config: &config::model::Config) -> u64 {
+    use config::model::{Ports, Protocol};
+    let rules = config.rules.iter();
+    let rules = rules.map(|rule| (rule.protocol, &rule.port));
+    let nat_rules = config.inbound_nat_rules.iter();
+    let nat_rules = nat_rules.map(|rule| (rule.protocol, &rule.port));
+    let entries = rules.chain(nat_rules).map(|(protocol, ports)| {
+        let protocols = if protocol == Protocol::All { 2 } else { 1 };
+        let parts = if matches!(ports, Ports::Range(_)) {
+            30
+        } else {
+            1
+        };
+        2 * protocols * parts
+    });
+    entries.sum()
 }

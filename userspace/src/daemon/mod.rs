@@ -5,6 +5,7 @@ mod answers;
 mod flows;
 mod flush;
 mod interfaces;
+mod nat_ports;
 mod resize;
 mod start;
 mod sweeper;
@@ -25,7 +26,7 @@ use crate::api;
 use crate::clock::Clock;
 use crate::config::model::Config;
 use crate::config::{self, Diagnostics, Loaded};
-use crate::control_plane::{Census, Change, ControlPlane, Event, HostInterface, plan};
+use crate::control_plane::{Census, Change, ControlPlane, Event, HostInterface, NatPorts, plan};
 use crate::control_socket::Call;
 use crate::dataplane::{Dataplane, Flows, remove_pins};
 use crate::host::{
@@ -180,8 +181,12 @@ impl Daemon {
     /// Hands an event to the control plane and makes the changes it decides on.
     fn handle(&mut self, event: Event) -> Result<Vec<Change>> {
         self.claims_changed |= !matches!(event, Event::HopsInvalid(_) | Event::Census(_));
+        let kept = self.control_plane.nat_ports().clone();
         let changes = self.control_plane.handle(event)?;
-        if let Err(error) = self.dataplane.apply(&changes) {
+        let made = self
+            .keep_nat_ports(&kept)
+            .and_then(|()| self.dataplane.apply(&changes));
+        if let Err(error) = made {
             // What is there decides what the next event has to write.
             self.control_plane.resync(self.dataplane.read_tables()?);
             return Err(error);
@@ -192,6 +197,15 @@ impl Daemon {
             clock: self.clock,
         }));
         Ok(changes)
+    }
+
+    /// Keeps the ports that members have, before packets see them, if they are not those kept `before`.
+    fn keep_nat_ports(&self, before: &NatPorts) -> Result<()> {
+        let ports = self.control_plane.nat_ports();
+        match self.control_plane.config() {
+            Some(config) if ports != before => nat_ports::write(&config.node.state_dir, ports),
+            _ => Ok(()),
+        }
     }
 
     /// Has the neighbours told what is claimed now; what comes back is ready when that has begun.
@@ -351,6 +365,7 @@ impl Daemon {
         let undo = |daemon: &mut Self| -> Result<()> {
             let host = before.host().to_vec();
             daemon.control_plane = before;
+            daemon.keep_nat_ports(&NatPorts::default())?;
             daemon.control_plane.resync(daemon.dataplane.read_tables()?);
             daemon.handle(Event::Host(host))?;
             daemon.keep_neighbors();

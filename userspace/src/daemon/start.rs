@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 use anyhow::{Context, Result, bail};
 use tokio::sync::{mpsc, watch};
 
-use super::{Daemon, InForce, Options, resize};
+use super::{Daemon, InForce, Options, nat_ports, resize};
 use crate::advertise::Advertiser;
 use crate::config::model::Config;
 use crate::config::{Diagnostic, Loaded};
@@ -67,6 +67,7 @@ async fn begin(
     key: [u64; 2],
     pins: Pins,
 ) -> Result<(Daemon, mpsc::Receiver<Call>)> {
+    let nat_ports = nat_ports::read(&config.node.state_dir)?;
     let wanted = flow_capacity(config);
     let Opened {
         dataplane,
@@ -98,7 +99,7 @@ async fn begin(
         dataplane,
         flows: watch::Sender::new(Arc::new(flows)),
         resets: resets.ok().map(Arc::new),
-        control_plane: ControlPlane::new(clock.rate, key, adopted),
+        control_plane: ControlPlane::new(clock.rate, key, adopted).with_nat_ports(nat_ports),
         clock,
         census: Census::default(),
         in_force,
@@ -140,7 +141,7 @@ async fn begin(
     log::info!(
         "{} is ready: {} rules on {} interfaces",
         config.node.name,
-        config.rules.len(),
+        config.rules.len() + config.inbound_nat_rules.len(),
         host.len()
     );
     Ok((daemon, calls))

@@ -1,7 +1,7 @@
 //! What commands show, from configuration, tables and counts. Pure.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
 
 use forebay_common::abi::RuleCounters;
 use forebay_common::reason::{Fate, Reason};
@@ -9,9 +9,12 @@ use serde_json::{Value, json};
 
 use crate::api;
 use crate::config::model::{
-    AdminState, Advertise, Config, Distribution, Forwarding, Pool, Ports, Protocol, Rule,
+    AdminState, Advertise, Config, Distribution, Forwarding, InboundNatRule, MemberRef, NatTarget,
+    Pool, Ports, Protocol, Rule,
 };
-use crate::control_plane::{Census, HostInterface, Ids, XdpState, needs_kernel};
+use crate::control_plane::{
+    Census, HostInterface, Ids, NatPorts, XdpState, mappings, needs_kernel,
+};
 
 /// What the views are made of.
 pub(super) struct View<'v> {
@@ -66,13 +69,19 @@ pub(super) fn admin_state(state: AdminState) -> &'static str {
 impl View<'_> {
     /// `show frontends`; `advertised` says of which addresses the node answers for.
     pub(super) fn frontends(&self, advertised: impl Fn(IpAddr) -> bool) -> Vec<api::Frontend> {
+        let mut of_frontend: HashMap<&str, Vec<&Rule>> = HashMap::new();
+        for rule in &self.config.rules {
+            of_frontend.entry(&rule.frontend).or_default().push(rule);
+        }
+        let mut nat_of_frontend: HashMap<&str, Vec<&String>> = HashMap::new();
+        for rule in &self.config.inbound_nat_rules {
+            let names = nat_of_frontend.entry(&rule.frontend).or_default();
+            names.push(&rule.name);
+        }
         let view = |frontend: &crate::config::model::Frontend| {
-            let rules: Vec<&Rule> = self
-                .config
-                .rules
-                .iter()
-                .filter(|rule| rule.frontend == frontend.name)
-                .collect();
+            let name = frontend.name.as_str();
+            let rules = of_frontend.get(name).map_or(&[][..], Vec::as_slice);
+            let nat_rules = nat_of_frontend.get(name).into_iter().flatten();
             let mut members: Vec<_> = rules
                 .iter()
                 .filter_map(|rule| self.config.pool(&rule.pool))
@@ -99,7 +108,10 @@ impl View<'_> {
                 addresses: v4.into_iter().chain(v6).collect(),
                 shared: frontend.shared,
                 advertised: frontend.addresses().any(&advertised),
-                rules: rules.iter().map(|rule| rule.name.clone()).collect(),
+                rules: (rules.iter().map(|rule| &rule.name))
+                    .chain(nat_rules.copied())
+                    .cloned()
+                    .collect(),
                 members_up: members
                     .iter()
                     .filter(|member| member.admin_state != AdminState::Down)
@@ -144,16 +156,82 @@ impl View<'_> {
                 new_flows_total: counted.new_flows,
                 packets_total: counted.packets_to_instance + counted.packets_from_instance,
                 bytes_total: counted.bytes_to_instance + counted.bytes_from_instance,
-                active_flows: self
-                    .census
-                    .members
-                    .iter()
-                    .filter(|((held, _), _)| *held == id)
-                    .map(|(_, count)| count)
-                    .sum(),
+                active_flows: self.flows_of(id),
             }
         };
         self.config.rules.iter().map(view).collect()
+    }
+
+    fn flows_of(&self, rule: u32) -> u64 {
+        let lowest = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let from = self.census.members.range((rule, lowest)..);
+        let of_rule = from.take_while(|((held, _), _)| *held == rule);
+        of_rule.map(|(_, count)| count).sum()
+    }
+
+    /// `show inbound-nat-rules`; `ports` says which ones members have.
+    pub(super) fn inbound_nat_rules(
+        &self,
+        ports: &NatPorts,
+        counters: impl Fn(u32) -> RuleCounters,
+    ) -> Vec<api::InboundNatRule> {
+        let nobody = BTreeMap::new();
+        let view = |rule: &InboundNatRule| {
+            let id = self.ids.rules.get(&rule.name).unwrap_or(0);
+            let counted = counters(id);
+            let first = *rule.port.range().start();
+            let given = ports.get(&rule.name).unwrap_or(&nobody);
+            let (pool, holders) = match &rule.target {
+                NatTarget::Instance(member) => (None, vec![(first, member)]),
+                NatTarget::Pool(pool) => (self.config.pool(pool), mappings(given)),
+            };
+            let left_out = pool.into_iter().flat_map(|pool| &pool.members);
+            let left_out = left_out.filter(|member| !given.contains_key(&member.target));
+            api::InboundNatRule {
+                name: rule.name.clone(),
+                frontend: rule.frontend.clone(),
+                protocol: protocol(rule.protocol).to_owned(),
+                port: port(&rule.port),
+                pool: pool.map(|pool| pool.name.clone()),
+                mappings: (holders.into_iter())
+                    .flat_map(|(port, member)| self.mappings_of(rule, port, member))
+                    .collect(),
+                members_without_port: text(left_out.map(|member| &member.target)),
+                new_flows_total: counted.new_flows,
+                packets_total: counted.packets_to_instance + counted.packets_from_instance,
+                bytes_total: counted.bytes_to_instance + counted.bytes_from_instance,
+                active_flows: self.flows_of(id),
+            }
+        };
+        self.config.inbound_nat_rules.iter().map(view).collect()
+    }
+
+    /// A port on each address of the frontend whose family the member has.
+    fn mappings_of(
+        &self,
+        rule: &InboundNatRule,
+        port: u16,
+        member: &MemberRef,
+    ) -> Vec<api::Mapping> {
+        let addresses = |ip_config: &crate::config::model::IpConfig| {
+            let families: Vec<bool> = ip_config.addresses().map(|a| a.is_ipv6()).collect();
+            families
+        };
+        let families = self.config.ip_config(member).map(addresses);
+        let families = families.unwrap_or_default();
+        let frontend = self.config.frontend(&rule.frontend);
+        let reached = frontend
+            .into_iter()
+            .flat_map(|frontend| frontend.addresses());
+        let reached = reached.filter(|address| families.contains(&address.is_ipv6()));
+        let mapping = |address: IpAddr| api::Mapping {
+            address: address.to_string(),
+            port,
+            instance: member.instance.clone(),
+            ip_config: member.ip_config.clone(),
+            backend_port: rule.backend_port.unwrap_or(port),
+        };
+        reached.map(mapping).collect()
     }
 
     /// `show pools`
@@ -172,10 +250,12 @@ impl View<'_> {
             .iter()
             .filter(|rule| rule.pool == pool.name)
             .collect();
-        let ids: Vec<u32> = rules
-            .iter()
-            .filter_map(|rule| self.ids.rules.get(&rule.name))
-            .collect();
+        let nat_rules = self.config.inbound_nat_rules.iter();
+        let over_it = NatTarget::Pool(pool.name.clone());
+        let nat_rules = nat_rules.filter(|rule| rule.target == over_it);
+        let names = rules.iter().map(|rule| &rule.name);
+        let names = names.chain(nat_rules.map(|rule| &rule.name));
+        let ids: Vec<u32> = names.filter_map(|name| self.ids.rules.get(name)).collect();
         let flows_of = |address: IpAddr| -> u64 {
             ids.iter()
                 .filter_map(|id| self.census.members.get(&(*id, address)))

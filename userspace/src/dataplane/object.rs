@@ -17,14 +17,17 @@ const OLDEST_KERNEL: (u32, u32) = (6, 1);
 
 /// Tables that outlive the daemon, beside those of flows: everything but what one program alone writes and reads. While a new
 /// program takes the place of an old one, stages of one meet notes of the other.
-const PINNED: [&str; 21] = [
+const PINNED: [&str; 24] = [
     names::SETTINGS,
     names::MOVING,
     names::ADDRESSES4,
     names::ADDRESSES6,
     names::ADDRESS_FILTER,
-    names::RULES,
+    names::PORTS,
+    names::PORT_RANGES,
+    names::BINDINGS,
     names::RINGS,
+    names::SPREADS,
     names::BACKENDS4,
     names::BACKENDS6,
     names::VIRTUAL_NETWORK4,

@@ -6,7 +6,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use forebay_common::abi::{Owner, RetireBatch, Rule, RuleCounters, RuleKey, Settings};
+use forebay_common::abi::{
+    Bound, Owner, PortKey, PortPrefix, RetireBatch, Rule, RuleCounters, Settings,
+};
 use forebay_common::family::{V4, V6};
 use forebay_common::flow::{Flow, FlowKey};
 
@@ -46,7 +48,9 @@ plain!(
     Flow<V6>,
     Settings,
     Owner,
-    RuleKey,
+    PortKey,
+    PortPrefix,
+    Bound,
     Rule
 );
 plain!(
@@ -172,6 +176,27 @@ pub(super) fn lookup_batch<K: Plain + Default, V: Plain + Default>(
     }
 }
 
+/// Reads a whole array, `page` elements at a time.
+pub(super) fn read_array<V: Plain + Default>(
+    map: BorrowedFd<'_>,
+    page: usize,
+) -> io::Result<Vec<(u32, V)>> {
+    let mut cursor = Cursor::default();
+    let (mut indices, mut values) = (vec![0_u32; page], vec![V::default(); page]);
+    let mut found = Vec::new();
+    while !cursor.finished {
+        let count = lookup_batch(map, &mut cursor, &mut indices, &mut values)?;
+        found.extend(
+            indices
+                .iter()
+                .copied()
+                .zip(values.iter().copied())
+                .take(count),
+        );
+    }
+    Ok(found)
+}
+
 /// Writes `values` into the first elements of an array.
 pub(super) fn update_array(map: BorrowedFd<'_>, values: &[u32]) -> io::Result<()> {
     let keys: Vec<u32> = (0..values.len() as u32).collect();
@@ -285,16 +310,30 @@ struct CreateAttributes {
     key_size: u32,
     value_size: u32,
     max_entries: u32,
+    flags: u32,
 }
+
+/// `BPF_F_INNER_MAP`
+const ANY_LENGTH: u32 = 0x1000;
 
 /// Makes an array of words.
 pub(super) fn create_array(entries: u32) -> io::Result<OwnedFd> {
+    create_words(entries, 0)
+}
+
+/// Makes an array of words for an array of maps that may have different lengths.
+pub(super) fn create_array_of_any_length(entries: u32) -> io::Result<OwnedFd> {
+    create_words(entries, ANY_LENGTH)
+}
+
+fn create_words(entries: u32, flags: u32) -> io::Result<OwnedFd> {
     let word = size_of::<u32>() as u32;
     let mut attributes = CreateAttributes {
         map_type: MAP_TYPE_ARRAY,
         key_size: word,
         value_size: word,
         max_entries: entries,
+        flags,
     };
     let descriptor = bpf(MAP_CREATE, &mut attributes)?;
     // SAFETY: the kernel has just made this descriptor for us.

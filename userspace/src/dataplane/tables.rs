@@ -8,14 +8,17 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::xdp::DevMap;
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError};
 use forebay_common::abi::{
-    Backend, Interface, MAX_INTERFACES, Owner, RING_SIZE, Rule, RuleKey, Settings, VlanKey, names,
+    Backend, Bound, Interface, MAX_INTERFACES, Owner, PortKey, PortPrefix, RING_SIZE, Rule,
+    Settings, VlanKey, names,
 };
 use forebay_common::balance::{RingMember, build_ring};
 use forebay_common::family::{Family, V4, V6};
 
 use super::object;
 use super::sys::{self, Plain, Pod};
-use crate::control_plane::{Change, FamilyChange, FamilyState, Ring, TableState, vlan_key};
+use crate::control_plane::{
+    Change, FamilyChange, FamilyState, PortRange, Ring, TableState, vlan_key,
+};
 
 type Table<K, V> = HashMap<MapData, Pod<K>, Pod<V>>;
 
@@ -29,7 +32,7 @@ where
     virtual_network: LpmTrie<MapData, Pod<A>, u32>,
 }
 
-/// Members that one system call reads.
+/// Elements of an array that one system call reads.
 const PAGE: usize = 8192;
 
 /// Handles of the tables, taken once.
@@ -38,8 +41,12 @@ pub(super) struct Tables {
     address_filter: Array<MapData, u64>,
     v4: FamilyMaps<V4>,
     v6: FamilyMaps<V6>,
-    rules: Table<RuleKey, Rule>,
+    ports: Table<PortKey, Bound>,
+    port_ranges: LpmTrie<MapData, Pod<PortPrefix>, Pod<Bound>>,
+    bindings: Array<MapData, Pod<Rule>>,
+    bindings_map: OwnedFd,
     rings: ArrayOfMaps<MapData, Array<MapData, u32>>,
+    spreads: ArrayOfMaps<MapData, Array<MapData, u32>>,
     interfaces: Array<MapData, Pod<Interface>>,
     interface_slots: HashMap<MapData, u32, u32>,
     vlans: Table<VlanKey, u32>,
@@ -75,8 +82,12 @@ impl Tables {
                 backends: typed(object, names::BACKENDS6)?,
                 virtual_network: typed(object, names::VIRTUAL_NETWORK6)?,
             },
-            rules: typed(object, names::RULES)?,
+            ports: typed(object, names::PORTS)?,
+            port_ranges: typed(object, names::PORT_RANGES)?,
+            bindings_map: descriptor(object, names::BINDINGS)?,
+            bindings: typed(object, names::BINDINGS)?,
             rings: typed(object, names::RINGS)?,
+            spreads: typed(object, names::SPREADS)?,
             interfaces: typed(object, names::INTERFACES)?,
             interface_slots: typed(object, names::INTERFACE_SLOTS)?,
             vlans: typed(object, names::VLANS)?,
@@ -89,14 +100,29 @@ impl Tables {
         match change {
             Change::V4(change) => self.v4.apply(change),
             Change::V6(change) => self.v6.apply(change),
-            Change::Rule(key, Some(rule)) => self
-                .rules
-                .insert(Pod(*key), Pod(*rule), 0)
+            Change::Port(key, Some(bound)) => self
+                .ports
+                .insert(Pod(*key), Pod(*bound), 0)
+                .context("bind a port"),
+            Change::Port(key, None) => {
+                gone(self.ports.remove(&Pod(*key))).context("release a port")
+            }
+            Change::PortRange(range, Some(bound)) => self
+                .port_ranges
+                .insert(&range_key(*range), Pod(*bound), 0)
+                .context("bind a range of ports"),
+            Change::PortRange(range, None) => gone(self.port_ranges.remove(&range_key(*range)))
+                .context("release a range of ports"),
+            Change::Binding(id, rule) => self
+                .bindings
+                .set(*id, Pod(*rule), 0)
                 .context("write a rule"),
-            Change::Rule(key, None) => gone(self.rules.remove(&Pod(*key))).context("remove a rule"),
             // The counters have a handle of their own.
             Change::ResetCounters(_) => Ok(()),
             Change::Ring(id, members) => self.set_ring(*id, members.as_deref().unwrap_or_default()),
+            Change::Spread(id, places) => {
+                self.set_spread(*id, places.as_deref().unwrap_or_default())
+            }
             Change::Interface(slot, interface) => self.set_interface(*slot, *interface),
             Change::Settings(settings) => self
                 .settings
@@ -116,6 +142,19 @@ impl Tables {
         let ring = Array::try_from(Map::Array(MapData::from_fd(map).context("open a ring")?))
             .context("open a ring")?;
         self.rings.set(id, &ring, 0).context("put a ring in place")
+    }
+
+    /// A spread as well.
+    fn set_spread(&mut self, id: u32, places: &[u32]) -> Result<()> {
+        // An array has at least one place.
+        let places = if places.is_empty() { &[0] } else { places };
+        let map = sys::create_array_of_any_length(places.len() as u32).context("make a spread")?;
+        sys::update_array(map.as_fd(), places).context("fill a spread")?;
+        let spread = Array::try_from(Map::Array(MapData::from_fd(map).context("open a spread")?))
+            .context("open a spread")?;
+        self.spreads
+            .set(id, &spread, 0)
+            .context("put a spread in place")
     }
 
     fn set_interface(&mut self, slot: u32, interface: Option<Interface>) -> Result<()> {
@@ -166,11 +205,17 @@ impl Tables {
         };
         self.v4.read(&mut state.v4)?;
         self.v6.read(&mut state.v6)?;
-        for item in self.rules.iter() {
-            let (key, rule) = item.context("read the rules")?;
-            state.rules.insert(key.0, rule.0);
-            state.rings.insert(rule.0.ring, Ring::Unknown);
+        for item in self.ports.iter() {
+            let (key, bound) = item.context("read the ports")?;
+            state.ports.insert(key.0, bound.0);
         }
+        for item in self.port_ranges.iter() {
+            let (key, bound) = item.context("read the ranges of ports")?;
+            let length = key.prefix_len().saturating_sub(PortPrefix::FIXED_BITS);
+            let range = (key.data().0.key(), length);
+            state.port_ranges.insert(range, bound.0);
+        }
+        self.read_bindings(&mut state)?;
         for slot in 1..MAX_INTERFACES {
             let interface = self
                 .interfaces
@@ -183,6 +228,29 @@ impl Tables {
         }
         Ok(state)
     }
+
+    /// Active bindings, and what they are directed at.
+    fn read_bindings(&self, state: &mut TableState) -> Result<()> {
+        let found = sys::read_array::<Rule>(self.bindings_map.as_fd(), PAGE);
+        for (id, rule) in found.context("read the rules")? {
+            if !rule.is_active() {
+                continue;
+            }
+            state.bindings.insert(id, rule);
+            for target in rule.targets.into_iter().filter(|target| *target != 0) {
+                match rule.way {
+                    Rule::RING => drop(state.rings.insert(target, Ring::Unknown)),
+                    Rule::SPREAD => drop(state.spreads.insert(target, None)),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn range_key((key, length): PortRange) -> Key<Pod<PortPrefix>> {
+    Key::new(PortPrefix::FIXED_BITS + length, Pod(PortPrefix::of(key)))
 }
 
 impl<A: Plain + Family + Ord> FamilyMaps<A>
@@ -223,19 +291,12 @@ where
             let (address, owner) = item.context("read the addresses")?;
             state.addresses.insert(address.0, owner.0);
         }
-        let mut cursor = sys::Cursor::default();
-        let mut ids = vec![0_u32; PAGE];
-        let mut backends = vec![Backend::<A>::default(); PAGE];
-        while !cursor.finished {
-            let map = self.backends_map.as_fd();
-            let count = sys::lookup_batch(map, &mut cursor, &mut ids, &mut backends)
-                .context("read the members")?;
-            let found = ids.iter().zip(&backends).take(count);
-            let set = found.filter(|(_, backend)| backend.address != A::default());
-            state
-                .backends
-                .extend(set.map(|(id, backend)| (*id, backend.address)));
-        }
+        let backends = sys::read_array::<Backend<A>>(self.backends_map.as_fd(), PAGE)
+            .context("read the members")?;
+        let set = (backends.into_iter()).filter(|(_, backend)| backend.address != A::default());
+        state
+            .backends
+            .extend(set.map(|(id, backend)| (id, backend.address)));
         for key in self.virtual_network.keys() {
             let key = key.context("read the virtual networks")?;
             state

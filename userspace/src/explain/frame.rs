@@ -15,7 +15,7 @@ const SYN: u8 = 0x02;
 
 /// The smallest packet that asks the question: a SYN, an empty datagram, an echo request, or a bare
 /// header of another protocol. `tags` are those of the interface that it comes in on, raw.
-pub(super) fn build(question: &Question, tags: [u32; 2]) -> Result<Vec<u8>> {
+pub(crate) fn build(question: &Question, tags: [u32; 2]) -> Result<Vec<u8>> {
     let payload = transport(question);
     let mut frame = vec![0_u8; 12];
     for tag in tags.into_iter().filter(|tag| *tag != 0) {

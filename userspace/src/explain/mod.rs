@@ -22,6 +22,8 @@ use crate::config::model::Config;
 use crate::control_plane::{FamilyState, HostInterface, Ids, TableState};
 use crate::host::Way;
 
+#[cfg(test)]
+pub(crate) use frame::build as build_frame;
 pub use frame::endpoints;
 pub use trace::{Asked, Names, protocol_name};
 
@@ -168,7 +170,13 @@ fn model(snapshot: &Snapshot<'_>) -> ModelTables {
     let mut model = ModelTables::default();
     model.settings = Some(tables.settings);
     model.now = snapshot.now;
-    model.rules.extend(&tables.rules);
+    model.ports.extend(&tables.ports);
+    model.port_ranges.extend(&tables.port_ranges);
+    model.bindings.extend(&tables.bindings);
+    let spreads = tables.spreads.iter();
+    model.spreads = spreads
+        .filter_map(|(id, places)| Some((*id, places.clone()?)))
+        .collect();
     model.interfaces.extend(&tables.interfaces);
     fill(&mut model.v4, &tables.v4, &snapshot.flows4);
     fill(&mut model.v6, &tables.v6, &snapshot.flows6);

@@ -1,11 +1,12 @@
 //! Tables that write down what they are asked.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use forebay_common::abi::{
-    Backend, FragmentKey, Fragments, Interface, Owner, RING_SIZE, Rule, RuleKey, Settings, VlanKey,
+    Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, RING_SIZE, Rule, Settings,
+    VlanKey,
 };
 use forebay_common::balance::build_ring;
 use forebay_common::family::Family;
@@ -15,7 +16,7 @@ use forebay_common::reason::Reason;
 use forebay_common::tables::{InsertError, PerCpu, Route, Scratch, Shared, Tables};
 
 use crate::api::Step;
-use crate::config::model::Config;
+use crate::config::model::{Config, Ports};
 use crate::control_plane::{Ids, Ring};
 
 /// A way that the path asked for.
@@ -38,10 +39,38 @@ pub struct Names<'n> {
 
 impl Names<'_> {
     fn rule(&self, id: u32) -> String {
-        self.ids
-            .rules
-            .key_of(id)
-            .map_or_else(|| format!("rule id {id}"), |name| format!("rule {name}"))
+        let Some(name) = self.ids.rules.key_of(id) else {
+            return format!("rule id {id}");
+        };
+        let nat_rules = &self.config.inbound_nat_rules;
+        if nat_rules.iter().any(|rule| rule.name == *name) {
+            format!("inbound NAT rule {name}")
+        } else {
+            format!("rule {name}")
+        }
+    }
+
+    /// A rule, and which ports it is for when that is more than one.
+    fn rule_and_ports(&self, rule: &Rule) -> String {
+        let words = self.rule(rule.id);
+        let name = self.ids.rules.key_of(rule.id);
+        let is = |other: &String| Some(other) == name;
+        let rules = self.config.rules.iter();
+        let nat_rules = self.config.inbound_nat_rules.iter();
+        let ports = (rules.filter(|rule| is(&rule.name)).map(|rule| &rule.port))
+            .chain(
+                nat_rules
+                    .filter(|rule| is(&rule.name))
+                    .map(|rule| &rule.port),
+            )
+            .next();
+        match ports {
+            Some(Ports::Range(range)) => {
+                format!("{words} (ports {}-{})", range.start(), range.end())
+            }
+            Some(Ports::Every) => format!("{words} (every port)"),
+            Some(Ports::Single(_)) | None => words,
+        }
     }
 
     fn owner(&self, address: IpAddr, owner: Option<&Owner>) -> String {
@@ -83,6 +112,10 @@ pub(super) struct Trace<'t> {
     rings: &'t BTreeMap<u32, Ring>,
     built: RefCell<BTreeMap<u32, Vec<u32>>>,
     route: Route,
+    /// The port that a rule was last looked for.
+    port: RefCell<Option<PortKey>>,
+    /// Whether a ring was asked for the member.
+    by_hash: Cell<bool>,
     steps: RefCell<Vec<Step>>,
     asked: RefCell<Option<Asked>>,
 }
@@ -100,6 +133,8 @@ impl<'t> Trace<'t> {
             rings,
             built: RefCell::default(),
             route,
+            port: RefCell::default(),
+            by_hash: Cell::default(),
             steps: RefCell::default(),
             asked: RefCell::default(),
         }
@@ -107,6 +142,16 @@ impl<'t> Trace<'t> {
 
     pub(super) fn finish(self) -> (Vec<Step>, Option<Asked>) {
         (self.steps.into_inner(), self.asked.into_inner())
+    }
+
+    fn note_rule(&self, answer: String) {
+        if let Some(key) = *self.port.borrow() {
+            let protocol = protocol_name(key.protocol().into());
+            self.note(
+                format!("which rule is on {protocol} port {}?", key.port()),
+                answer,
+            );
+        }
     }
 
     fn note(&self, question: String, answer: String) {
@@ -128,21 +173,40 @@ impl Shared for Trace<'_> {
         self.tables.now()
     }
 
-    fn rule(&self, key: &RuleKey) -> Option<&Rule> {
-        let found = self.tables.rule(key);
-        let answer = found.map_or_else(|| "none".to_owned(), |rule| self.names.rule(rule.id));
-        self.note(
-            format!(
-                "which rule is on {} port {}?",
-                protocol_name(key.protocol().into()),
-                key.port()
-            ),
-            answer,
-        );
+    fn port(&self, key: &PortKey) -> Option<&Bound> {
+        *self.port.borrow_mut() = Some(*key);
+        self.tables.port(key)
+    }
+
+    fn port_range(&self, key: &PortKey) -> Option<&Bound> {
+        let found = self.tables.port_range(key);
+        if found.is_none() {
+            self.note_rule("none".to_owned());
+        }
         found
     }
 
+    fn binding(&self, id: u32) -> Option<&Rule> {
+        let found = self.tables.binding(id);
+        if let Some(rule) = found.filter(|rule| rule.is_active()) {
+            self.note_rule(self.names.rule_and_ports(rule));
+        }
+        found
+    }
+
+    fn spread_place(&self, spread: u32, place: u32) -> Option<u32> {
+        let id = self.tables.spread_place(spread, place);
+        if id.is_none_or(|id| id == 0) {
+            self.note(
+                "which member has this port?".to_owned(),
+                "none: no member of the pool was given it".to_owned(),
+            );
+        }
+        id
+    }
+
     fn ring_slot(&self, ring: u32, slot: u32) -> Option<u32> {
+        self.by_hash.set(true);
         let mut built = self.built.borrow_mut();
         let slots = built
             .entry(ring)
@@ -244,7 +308,12 @@ impl<A: ModelFamily + Into<IpAddr>> Tables<A> for Trace<'_> {
             || "none".to_owned(),
             |backend: &Backend<A>| self.names.member(backend.address.into()),
         );
-        self.note("which member does the hash choose?".to_owned(), answer);
+        let question = if self.by_hash.get() {
+            "which member does the hash choose?"
+        } else {
+            "whose port is it?"
+        };
+        self.note(question.to_owned(), answer);
         found
     }
 

@@ -39,7 +39,6 @@ fn the_sample_meets_only_what_is_not_available_yet() {
             "frontend \"nat\".ipv4",
             "public_ip \"alice\"",
             "rule \"web-http\".probe",
-            "inbound_nat_rule \"ssh-web-1\"",
             "outbound_rule \"web-out\"",
             "default_outbound",
             "dns",

@@ -199,27 +199,6 @@ fn members_with_an_admin_state() {
 fn rules_of_other_kinds() {
     for (keys, key, found, expected, feature) in [
         (
-            "port = \"80-90\" #<",
-            "rule \"r\".port",
-            "\"80-90\"",
-            "a single port",
-            "a rule for a range of ports",
-        ),
-        (
-            "port = 0 #<",
-            "rule \"r\".port",
-            "0",
-            "a single port",
-            "a rule for every port",
-        ),
-        (
-            "port = 80\nprotocol = \"all\" #<",
-            "rule \"r\".protocol",
-            "\"all\"",
-            "\"tcp\" or \"udp\"",
-            "protocol = \"all\"",
-        ),
-        (
             "port = 80\nforwarding = \"full-nat\" #<",
             "rule \"r\".forwarding",
             "\"full-nat\"",
@@ -259,12 +238,6 @@ fn tables_of_other_kinds() {
             "public_ip \"a\"",
             "[[public_ip]]",
             "a public IP of an instance",
-        ),
-        (
-            "[[inbound_nat_rule]] #<\nname = \"s\"\nfrontend = \"web\"\nport = 22\ninstance = \"web-1\"",
-            "inbound_nat_rule \"s\"",
-            "[[inbound_nat_rule]]",
-            "inbound NAT",
         ),
         (
             "[[outbound_rule]] #<\nname = \"o\"\npool = \"web\"\nfrontends = [\"web\"]",
