@@ -57,6 +57,7 @@ behaviours! {
     flows_expire_on_time: "expiry",
     nothing_of_an_instance_leaves_untranslated: "fence",
     first_packets_open_flows: "first packet",
+    the_most_specific_rule_wins_and_inbound_nat_reaches_its_instance: "forms of rules",
     senders_are_told_what_goes_no_further: "complaints",
     fragments_both_ways: "fragments both ways",
     fragments_and_other_protocols_open_nothing: "fragments",

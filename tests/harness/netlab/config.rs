@@ -35,6 +35,8 @@ pub struct Config {
     pub pools: Vec<Pool>,
     /// `[[rule]]`
     pub rules: Vec<Rule>,
+    /// Tables that nothing above can say, as they are written in the file.
+    pub more: String,
 }
 
 /// `[[frontend]]`
@@ -145,6 +147,7 @@ impl Config {
                 Rule::new("http", "tcp", 80, 8080),
                 Rule::new("echo", "udp", 5000, 5000),
             ],
+            more: String::new(),
         }
     }
 }
@@ -190,7 +193,8 @@ impl fmt::Display for Config {
             )?;
         }
         self.pools.iter().try_for_each(|pool| pool.fmt(out))?;
-        self.rules.iter().try_for_each(|rule| rule.fmt(out))
+        self.rules.iter().try_for_each(|rule| rule.fmt(out))?;
+        out.write_str(&self.more)
     }
 }
 

@@ -9,7 +9,7 @@ use forebay_common::family::{Family, V4, V6};
 use forebay_common::wire::Mac;
 use ipnet::IpNet;
 
-use super::ports::PortRange;
+use super::ports::{PortRange, look_up};
 
 /// What a ring holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +66,15 @@ pub struct TableState {
 }
 
 impl TableState {
+    /// The rule that a packet to a port of a frontend address finds.
+    pub fn rule_on(&self, key: PortKey) -> Option<&Rule> {
+        let single = self.ports.get(&key).copied();
+        let bound = single.or_else(|| look_up(&self.port_ranges, key))?;
+        let both = [bound.first, bound.second].into_iter();
+        let mut rules = both.filter_map(|id| self.bindings.get(&id));
+        rules.find(|rule| rule.is_active())
+    }
+
     /// The words of the address filter that have a bit set.
     pub fn address_filter(&self) -> BTreeMap<u32, u64> {
         let mut words = BTreeMap::new();

@@ -4,7 +4,7 @@ mod switch;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use forebay_common::abi::{self, Interface, MAX_INTERFACES, Owner, PortKey};
+use forebay_common::abi::{Interface, MAX_INTERFACES, Owner, PortKey};
 use forebay_common::family::V4;
 use forebay_common::wire::{Mac, TCP, UDP};
 
@@ -104,10 +104,10 @@ fn tables_say_what_the_file_says() {
     assert_eq!(owner.roles, Owner::FRONTEND | Owner::ECHO);
     let slot = control_plane.ids().slots.get(&"c0".to_owned()).unwrap();
     assert_eq!(owner.on_link, 1 << slot);
-    let http = rule_on(tables, PortKey::new(owner.id, TCP, 80));
+    let http = *tables.rule_on(PortKey::new(owner.id, TCP, 80)).unwrap();
     assert_eq!(http.port_offset, 8000);
     assert_eq!(http.tcp_idle, 240 * 250);
-    let dns = rule_on(tables, PortKey::new(owner.id, UDP, 53));
+    let dns = *tables.rule_on(PortKey::new(owner.id, UDP, 53)).unwrap();
     assert_eq!((dns.udp_dns, dns.udp_idle), (10 * 250, 240 * 250));
     assert_eq!(
         dns.targets, http.targets,
@@ -251,19 +251,14 @@ fn a_new_daemon_takes_over_the_ids_it_finds() {
     let ids = |control_plane: &ControlPlane| -> BTreeMap<PortKey, u32> {
         let tables = control_plane.applied();
         let ports = tables.ports.keys();
-        ports.map(|key| (*key, rule_on(tables, *key).id)).collect()
+        ports
+            .map(|key| (*key, tables.rule_on(*key).unwrap().id))
+            .collect()
     };
     assert_eq!(ids(&second), ids(&first));
     assert_eq!(second.applied().v4, first.applied().v4);
     assert_eq!(second.applied().v6, first.applied().v6);
     assert_eq!(second.applied().interfaces, first.applied().interfaces);
-}
-
-/// The rule that a port is bound to.
-fn rule_on(tables: &TableState, key: PortKey) -> abi::Rule {
-    let found = tables.ports.get(&key).copied();
-    let bound = found.or_else(|| ports::look_up(&tables.port_ranges, key));
-    tables.bindings[&bound.expect("a rule is on this port").first]
 }
 
 /// The tables as a new daemon finds them.

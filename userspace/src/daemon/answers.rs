@@ -19,7 +19,7 @@ use super::views::{self, View};
 use crate::api::{self, Question, Request};
 use crate::config::model::Advertise;
 use crate::config::{self, Diagnostics, Loaded};
-use crate::control_plane::{Event, PlannedChange, RingKey, plan};
+use crate::control_plane::{Event, FamilyState, PlannedChange, RingKey, plan};
 use crate::dataplane::FlowFamily;
 use crate::explain::{self, Snapshot};
 use crate::host::{default_flows, facts, flow_table_bytes, total_memory};
@@ -190,11 +190,11 @@ impl Daemon {
         match (question.source, question.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 let key = key(question, V4::from(source), V4::from(destination));
-                snapshot.flows4 = self.flows_near(&flows.v4, key, &snapshot.tables.v4.backends)?;
+                snapshot.flows4 = self.flows_near(&flows.v4, key, &snapshot.tables.v4)?;
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 let key = key(question, V6::from(source), V6::from(destination));
-                snapshot.flows6 = self.flows_near(&flows.v6, key, &snapshot.tables.v6.backends)?;
+                snapshot.flows6 = self.flows_near(&flows.v6, key, &snapshot.tables.v6)?;
             }
             _ => {}
         }
@@ -213,14 +213,17 @@ impl Daemon {
         &self,
         table: &crate::dataplane::FlowTable<A>,
         key: FlowKey<A>,
-        backends: &std::collections::BTreeMap<u32, A>,
+        family: &FamilyState<A>,
     ) -> Result<Vec<(FlowKey<A>, forebay_common::flow::Flow<A>)>>
     where
         FlowKey<A>: crate::dataplane::Plain,
         forebay_common::flow::Flow<A>: crate::dataplane::Plain,
         forebay_common::abi::RetireBatch<A>: crate::dataplane::Plain,
     {
-        let tables = self.control_plane.applied();
+        let rule = family.addresses.get(&key.destination).and_then(|owner| {
+            let port = PortKey::new(owner.id, key.protocol as u8, key.destination_port());
+            self.control_plane.applied().rule_on(port)
+        });
         let arrives = |rule: &Rule| {
             if rule.flags & Rule::FIXED_PORT != 0 {
                 rule.port_offset
@@ -228,12 +231,11 @@ impl Daemon {
                 key.destination_port().wrapping_add(rule.port_offset)
             }
         };
-        let ports: BTreeSet<u16> = tables.bindings.values().map(arrives).collect();
-        let replies = backends.values().flat_map(|address| {
-            ports.iter().map(|port| FlowKey {
+        let replies = rule.map(arrives).into_iter().flat_map(|port| {
+            family.backends.values().map(move |address| FlowKey {
                 source: *address,
                 destination: key.source,
-                ports: FlowKey::<A>::ports_word(*port, key.source_port()),
+                ports: FlowKey::<A>::ports_word(port, key.source_port()),
                 protocol: key.protocol,
             })
         });
