@@ -1,4 +1,5 @@
 mod frontends;
+mod scale;
 mod switch;
 
 use std::collections::BTreeMap;

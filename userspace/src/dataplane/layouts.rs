@@ -137,7 +137,7 @@ mod tests {
         fs::write(ours.join("maps/FLOWS6"), "").unwrap();
         for _ in 0..2 {
             let found = super::older(root.path(), &ours).unwrap();
-            assert_eq!(found, [older.clone()]);
+            assert_eq!(found, std::slice::from_ref(&older));
             take_over(&found, &ours).unwrap();
             for pin in ["maps/FLOWS4", "maps/NEXT_FLOWS6", "links/eth0"] {
                 assert_eq!(fs::read_to_string(ours.join(pin)).unwrap(), pin);

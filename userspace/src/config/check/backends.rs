@@ -1,12 +1,12 @@
 //! Two rules that send to one (instance address, port, protocol): a reply alone does not tell
 //! which of them it belongs to.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use super::Check;
-use crate::config::model::{Forwarding, Frontend, IpConfig, NatTarget, Ports, Protocol};
+use crate::config::model::{Forwarding, IpConfig, MemberRef, NatTarget, Ports, Protocol};
 use crate::config::place::Place;
 use crate::config::snat::Family;
 
@@ -16,45 +16,122 @@ struct Route<'d> {
     protocol: Protocol,
     /// `None` is every port: such a rule yields to any other.
     ports: Option<RangeInclusive<u16>>,
-    addresses: Vec<IpAddr>,
+    to: Targets<'d>,
+    /// Whether its frontend has IPv4, and IPv6.
+    families: [bool; 2],
 }
+
+/// Whom a rule sends to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Targets<'d> {
+    Pool(&'d str),
+    One(&'d MemberRef),
+}
+
+/// What sends to the same addresses: targets, and whether over IPv6.
+type Group<'d> = (Targets<'d>, bool);
 
 pub(super) fn check(check: &Check<'_>) {
     let routes = routes(check);
-    let mut by_address: BTreeMap<IpAddr, Vec<usize>> = BTreeMap::new();
+    let mut groups: BTreeMap<Group<'_>, Vec<usize>> = BTreeMap::new();
     for (index, route) in routes.iter().enumerate() {
-        for address in &route.addresses {
-            by_address.entry(*address).or_default().push(index);
+        for ipv6 in [false, true]
+            .into_iter()
+            .filter(|ipv6| route.families[usize::from(*ipv6)])
+        {
+            groups.entry((route.to, ipv6)).or_default().push(index);
         }
     }
+    // Rules by the thousand may send to members by the thousand, but their pools are few.
+    let mut by_address: BTreeMap<IpAddr, Vec<Group<'_>>> = BTreeMap::new();
+    for group in groups.keys() {
+        for address in addresses(check, *group) {
+            by_address.entry(address).or_default().push(*group);
+        }
+    }
+    let sorted: HashMap<Group<'_>, Sorted> = groups
+        .into_iter()
+        .map(|(group, indexes)| (group, Sorted::new(&routes, indexes)))
+        .collect();
+    let mut seen = HashSet::new();
     let mut warned = HashSet::new();
-    for (address, mut indexes) in by_address {
-        // Sorted by first port, a route can only meet those that begin before its last one.
-        indexes.sort_by_key(|index| routes[*index].first_port());
-        for (position, one) in indexes.iter().enumerate() {
-            let others = indexes[position + 1..].iter();
-            for other in others.take_while(|other| routes[*one].reaches(&routes[**other])) {
-                let (earlier, later) = (one.min(other), one.max(other));
-                let meet = routes[*one].protocol.overlaps(routes[*other].protocol);
-                if meet && warned.insert((*earlier, *later)) {
-                    let port = routes[*other].first_port().max(1);
-                    warn(check, &routes[*earlier], &routes[*later], address, port);
+    for (address, groups) in by_address {
+        for (position, one) in groups.iter().enumerate() {
+            for other in &groups[position..] {
+                if seen.insert((*one, *other)) {
+                    let (one, other) = (&sorted[one], &sorted[other]);
+                    meet(check, &routes, [one, other], address, &mut warned);
                 }
             }
         }
     }
 }
 
+/// Warns of the routes of two groups that meet at an address.
+fn meet(
+    check: &Check<'_>,
+    routes: &[Route<'_>],
+    [one, other]: [&Sorted; 2],
+    address: IpAddr,
+    warned: &mut HashSet<(usize, usize)>,
+) {
+    let (few, many) = if one.indexes.len() <= other.indexes.len() {
+        (one, other)
+    } else {
+        (other, one)
+    };
+    for index in &few.indexes {
+        for found in many.touching(routes, &routes[*index]) {
+            let (earlier, later) = (*index.min(&found), *index.max(&found));
+            let overlap = routes[earlier].protocol.overlaps(routes[later].protocol);
+            if earlier != later && overlap && warned.insert((earlier, later)) {
+                let (earlier, later) = (&routes[earlier], &routes[later]);
+                let port = earlier.first_port().max(later.first_port()).max(1);
+                warn(check, earlier, later, address, port);
+            }
+        }
+    }
+}
+
+/// Routes by their first port.
+struct Sorted {
+    indexes: Vec<usize>,
+    /// The highest last port of a route and all before it.
+    reach: Vec<u16>,
+}
+
+impl Sorted {
+    fn new(routes: &[Route<'_>], mut indexes: Vec<usize>) -> Self {
+        indexes.sort_by_key(|index| routes[*index].first_port());
+        let lasts = indexes.iter().map(|index| routes[*index].last_port());
+        let reach = lasts.scan(0, |highest, last| {
+            *highest = last.max(*highest);
+            Some(*highest)
+        });
+        let reach = reach.collect();
+        Self { indexes, reach }
+    }
+
+    /// The routes that share a port with another.
+    fn touching(&self, routes: &[Route<'_>], other: &Route<'_>) -> Vec<usize> {
+        let begun = |index: &usize| routes[*index].first_port() <= other.last_port();
+        let end = self.indexes.partition_point(begun);
+        let candidates = self.indexes[..end].iter().zip(&self.reach[..end]).rev();
+        let near = candidates.take_while(|(_, reach)| **reach >= other.first_port());
+        near.map(|(index, _)| *index)
+            .filter(|index| routes[*index].last_port() >= other.first_port())
+            .collect()
+    }
+}
+
 impl Route<'_> {
-    /// Rules for every port come first and meet only each other.
+    /// Rules for every port are at port 0, so that they meet only each other.
     fn first_port(&self) -> u16 {
         self.ports.as_ref().map_or(0, |ports| *ports.start())
     }
 
-    /// Whether a route that begins at the same port or later begins before this one ends.
-    fn reaches(&self, later: &Route<'_>) -> bool {
-        let last = self.ports.as_ref().map_or(0, |ports| *ports.end());
-        later.first_port() <= last
+    fn last_port(&self) -> u16 {
+        self.ports.as_ref().map_or(0, |ports| *ports.end())
     }
 }
 
@@ -73,44 +150,29 @@ fn warn(check: &Check<'_>, earlier: &Route<'_>, later: &Route<'_>, address: IpAd
 }
 
 fn routes<'d>(check: &Check<'d>) -> Vec<Route<'d>> {
-    let rules = check
-        .draft
-        .rules
-        .iter()
-        .filter(|rule| rule.value.forwarding == Forwarding::Nat);
-    let rules = rules.map(|rule| {
-        let targets = check.targets(&rule.value.pool);
-        let ip_configs = targets.iter().map(|(_, _, ip_config)| *ip_config);
-        Route {
-            place: &rule.place,
-            protocol: rule.value.protocol,
-            ports: backend_ports(&rule.value.port, rule.value.backend_port),
-            addresses: addresses(check, &rule.value.frontend, ip_configs),
-        }
+    let rules = check.draft.rules.iter();
+    let rules = rules.filter(|rule| rule.value.forwarding == Forwarding::Nat);
+    let rules = rules.map(|rule| Route {
+        place: &rule.place,
+        protocol: rule.value.protocol,
+        ports: backend_ports(&rule.value.port, rule.value.backend_port),
+        to: Targets::Pool(&rule.value.pool),
+        families: families(check, &rule.value.frontend),
     });
-    let nat_rules = check.draft.inbound_nat_rules.iter().map(|rule| {
-        let ip_configs = match &rule.value.target {
-            NatTarget::Instance(target) => check.ip_config(target).into_iter().collect(),
+    let nat_rules = check.draft.inbound_nat_rules.iter().filter_map(|rule| {
+        let port = rule.value.backend_port;
+        let to = match &rule.value.target {
+            NatTarget::Instance(target) => Targets::One(target),
             // Each member is given another port: only a backend port is known.
-            NatTarget::Pool(pool) if rule.value.backend_port.is_some() => {
-                let targets = check.targets(pool).into_iter();
-                targets
-                    .map(|(_, instance, ip_config)| (instance, ip_config))
-                    .collect()
-            }
-            NatTarget::Pool(_) => Vec::new(),
+            NatTarget::Pool(pool) => port.map(|_| Targets::Pool(pool))?,
         };
-        let ip_configs = ip_configs.into_iter().map(|(_, ip_config)| ip_config);
-        let port = match rule.value.backend_port {
-            Some(port) => Some(port..=port),
-            None => Some(rule.value.port.range()),
-        };
-        Route {
+        Some(Route {
             place: &rule.place,
             protocol: rule.value.protocol,
-            ports: port,
-            addresses: addresses(check, &rule.value.frontend, ip_configs),
-        }
+            ports: Some(port.map_or_else(|| rule.value.port.range(), |port| port..=port)),
+            to,
+            families: families(check, &rule.value.frontend),
+        })
     });
     rules.chain(nat_rules).collect()
 }
@@ -119,21 +181,24 @@ fn backend_ports(ports: &Ports, backend_port: Option<u16>) -> Option<RangeInclus
     (*ports != Ports::Every).then(|| ports.backend_range(backend_port))
 }
 
-/// Addresses of the families that the frontend has.
-fn addresses<'d>(
-    check: &Check<'d>,
-    frontend: &str,
-    ip_configs: impl Iterator<Item = &'d IpConfig>,
-) -> Vec<IpAddr> {
-    let frontend = check
-        .frontends
-        .get(frontend)
-        .map(|frontend| &frontend.value);
-    let has = |family: Family| {
-        frontend.is_some_and(|frontend: &Frontend| family.addresses_of(frontend) > 0)
+/// The families that a frontend has.
+fn families(check: &Check<'_>, frontend: &str) -> [bool; 2] {
+    let frontend = check.frontends.get(frontend);
+    let has =
+        |family: Family| frontend.is_some_and(|frontend| family.addresses_of(&frontend.value) > 0);
+    [has(Family::V4), has(Family::V6)]
+}
+
+/// The addresses that a group sends to.
+fn addresses(check: &Check<'_>, (to, ipv6): Group<'_>) -> Vec<IpAddr> {
+    let ip_configs: Vec<&IpConfig> = match to {
+        Targets::Pool(pool) => (check.targets(pool).into_iter())
+            .map(|(_, _, ip_config)| ip_config)
+            .collect(),
+        Targets::One(target) => (check.ip_config(target).into_iter())
+            .map(|(_, ip_config)| ip_config)
+            .collect(),
     };
-    let (v4, v6) = (has(Family::V4), has(Family::V6));
-    let all = ip_configs.flat_map(IpConfig::addresses);
-    all.filter(|address| if address.is_ipv4() { v4 } else { v6 })
-        .collect()
+    let all = ip_configs.into_iter().flat_map(IpConfig::addresses);
+    all.filter(|address| address.is_ipv6() == ipv6).collect()
 }

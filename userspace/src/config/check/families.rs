@@ -1,21 +1,26 @@
 //! Frontends of a family that nothing behind them has.
 
+use std::collections::HashMap;
+
 use super::Check;
 use crate::config::model::{IpConfig, NatTarget};
 use crate::config::place::Place;
 use crate::config::snat::Family;
 
 pub(super) fn check(check: &Check<'_>) {
+    let mut of_pools: HashMap<&str, Vec<&IpConfig>> = HashMap::new();
     for rule in &check.draft.rules {
         let pool = check.pools.get(rule.value.pool.as_str());
         if pool.is_some_and(|pool| pool.sound) {
-            let targets = check.targets(&rule.value.pool);
-            let ip_configs: Vec<_> = targets.iter().map(|(_, _, ip_config)| *ip_config).collect();
+            let ip_configs = of_pools.entry(&rule.value.pool).or_insert_with(|| {
+                let targets = check.targets(&rule.value.pool).into_iter();
+                targets.map(|(_, _, ip_config)| ip_config).collect()
+            });
             let backend = format!("but no member of pool \"{}\" has one", rule.value.pool);
             warn(
                 check,
                 &rule.value.frontend,
-                &ip_configs,
+                ip_configs,
                 &backend,
                 (&rule.place, "pool"),
             );

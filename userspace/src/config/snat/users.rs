@@ -11,6 +11,10 @@ pub(super) struct Users<'c> {
     config: &'c Config,
     family: Family,
     frontends: BTreeMap<&'c str, &'c Frontend>,
+    /// Outbound rules that work over this family, by pool.
+    of_pool: BTreeMap<&'c str, Vec<usize>>,
+    /// By pool without outbound rule, the frontends that its rules imply, and the first of those rules.
+    implied_by_pool: BTreeMap<&'c str, (usize, BTreeSet<&'c str>)>,
     /// Outbound rules, each with its users.
     outbound: BTreeMap<usize, Vec<MemberRef>>,
     /// Users by the frontends that their rules imply, and the first of those rules.
@@ -25,10 +29,13 @@ impl<'c> Users<'c> {
             config,
             family,
             frontends: config.frontends.iter().map(by_name).collect(),
+            of_pool: BTreeMap::new(),
+            implied_by_pool: BTreeMap::new(),
             outbound: BTreeMap::new(),
             implied: BTreeMap::new(),
             default: Vec::new(),
         };
+        users.look_at_pools();
         let mut pools: BTreeMap<&MemberRef, BTreeSet<&str>> = BTreeMap::new();
         for pool in &config.pools {
             for member in &pool.members {
@@ -67,37 +74,46 @@ impl<'c> Users<'c> {
         names.filter(|name| self.has_family(name)).collect()
     }
 
-    /// Public IPs are passed by the caller: outbound rule, then rule-implied, then default.
-    fn place(&mut self, target: MemberRef, pools: &BTreeSet<&str>) {
+    /// What members of pools may use: looked up once for each rule, not for each rule and member.
+    fn look_at_pools(&mut self) {
         let config = self.config;
-        let mut found = false;
         for (index, rule) in config.outbound_rules.iter().enumerate() {
-            if pools.contains(rule.pool.as_str()) && !self.usable(&rule.frontends).is_empty() {
-                self.outbound.entry(index).or_default().push(target.clone());
-                found = true;
+            if !self.usable(&rule.frontends).is_empty() {
+                self.of_pool.entry(&rule.pool).or_default().push(index);
             }
         }
-        if found {
+        let outbound = config.outbound_rules.iter();
+        let with_outbound: BTreeSet<&str> = outbound.map(|rule| rule.pool.as_str()).collect();
+        for (index, rule) in config.rules.iter().enumerate() {
+            let pool = rule.pool.as_str();
+            let implies = rule.outbound_snat && !with_outbound.contains(pool);
+            if implies && self.has_family(&rule.frontend) {
+                let implied = self.implied_by_pool.entry(pool);
+                let (_, frontends) = implied.or_insert((index, BTreeSet::new()));
+                frontends.insert(&rule.frontend);
+            }
+        }
+    }
+
+    /// Public IPs are passed by the caller: outbound rule, then rule-implied, then default.
+    fn place(&mut self, target: MemberRef, pools: &BTreeSet<&str>) {
+        let outbound = pools.iter().filter_map(|pool| self.of_pool.get(pool));
+        let outbound: BTreeSet<usize> = outbound.flatten().copied().collect();
+        if !outbound.is_empty() {
+            for index in outbound {
+                self.outbound.entry(index).or_default().push(target.clone());
+            }
             return;
         }
-        let implied = config.rules.iter().enumerate().filter(|(_, rule)| {
-            rule.outbound_snat
-                && pools.contains(rule.pool.as_str())
-                && !config
-                    .outbound_rules
-                    .iter()
-                    .any(|outbound| outbound.pool == rule.pool)
-                && self.has_family(&rule.frontend)
-        });
+        let implied = pools
+            .iter()
+            .filter_map(|pool| self.implied_by_pool.get(pool));
         let implied: Vec<_> = implied.collect();
-        if let Some((first, _)) = implied.first() {
-            let frontends = implied.iter().map(|(_, rule)| rule.frontend.as_str());
-            let frontends: BTreeSet<_> = frontends.collect();
+        if let Some(first) = implied.iter().map(|(first, _)| *first).min() {
+            let frontends = implied.iter().flat_map(|(_, frontends)| frontends);
+            let frontends: BTreeSet<&str> = frontends.copied().collect();
             let frontends = frontends.into_iter().collect();
-            let group = self
-                .implied
-                .entry(frontends)
-                .or_insert((*first, Vec::new()));
+            let group = self.implied.entry(frontends).or_insert((first, Vec::new()));
             group.1.push(target);
         } else {
             self.default.push(target);
