@@ -149,6 +149,27 @@ fn a_removed_flow_makes_room_for_its_successor() {
 }
 
 #[test]
+fn what_a_daemon_has_marked_before_it_died_makes_room_after_a_second() {
+    on_both(|engine| {
+        let (pairs, when) = pairs();
+        engine.load(&world(&pairs));
+        engine.set_now(when);
+        engine.retire(Retire::Mark, &Keys::of(&engine.flows()));
+        for (now, expected) in [
+            (when + u64::from(SECOND), Reason::FlowEnding),
+            (when + u64::from(SECOND) + 1, Reason::Forwarded),
+        ] {
+            engine.set_now(now);
+            for pair in &pairs {
+                let syn = pair.request().flagged(SYN);
+                let outcome = engine.run(&syn.build(), syn.ingress);
+                assert_eq!(outcome.reason(), expected, "{}", engine.name());
+            }
+        }
+    });
+}
+
+#[test]
 fn keys_of_no_flow_are_passed_over() {
     on_both(|engine| {
         let (pairs, when) = pairs();

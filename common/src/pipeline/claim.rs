@@ -8,7 +8,7 @@ use super::life::is_over_for;
 use super::service;
 use crate::abi::{Rule, Settings};
 use crate::family::Family;
-use crate::flow::{Direction, Flow, FlowKey, FlowRef, Seen, marks};
+use crate::flow::{self, Direction, Flow, FlowKey, FlowRef, Seen, marks};
 use crate::reason::Reason;
 use crate::tables::{InsertError, Scratch, Tables};
 
@@ -187,7 +187,12 @@ impl Claim<'_> {
     ) -> Standing {
         let is_over = |grace| is_over_for(self.settings, found, other, protocol, self.now, grace);
         if found.marks() & marks::RETIRING != 0 {
-            Standing::Leaving
+            // The sweep removes it at once, unless its daemon has died.
+            if flow::is_over(self.now, found.last_seen(), self.settings.second) {
+                Standing::Over
+            } else {
+                Standing::Leaving
+            }
         } else if is_over(self.settings.grace) {
             Standing::Over
         } else if is_over(0) {
@@ -215,7 +220,7 @@ impl Claim<'_> {
 enum Standing {
     /// Over, and nobody can still be using its entries.
     Over,
-    /// Over, but too recently; or retiring, which only the sweep may remove.
+    /// Over, but too recently; or retiring, which the sweep removes soon.
     Leaving,
     /// Its connection has ended, its time has not.
     Ended,
