@@ -106,7 +106,15 @@ fn status_names_the_node_its_interfaces_and_its_configuration() {
     assert_eq!(status["config"]["sha256"].as_str().unwrap().len(), 64);
     assert_eq!(status["flows"]["ipv4"]["capacity"], 65536);
 
-    for what in ["frontends", "rules", "pools", "instances", "flows", "drops"] {
+    for what in [
+        "frontends",
+        "rules",
+        "inbound-nat-rules",
+        "pools",
+        "instances",
+        "flows",
+        "drops",
+    ] {
         let table = forebay.text(&["show", what]).unwrap();
         assert!(!table.trim().is_empty(), "show {what} prints nothing");
         forebay.json(&["show", what]).unwrap();
