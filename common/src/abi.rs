@@ -40,6 +40,20 @@ pub mod names {
     pub const MOVING: &str = "MOVING";
     /// Read-only global: which families have a former flow table; bit 0: IPv4, bit 1: IPv6.
     pub const FORMER: &str = "FORMER";
+    /// Number to `UntrustedSet<V4>`.
+    pub const UNTRUSTED4: &str = "UNTRUSTED4";
+    /// Number to `UntrustedSet<V6>`.
+    pub const UNTRUSTED6: &str = "UNTRUSTED6";
+    /// Entries of both flow tables.
+    pub const OCCUPIED: &str = "OCCUPIED";
+    /// When sources may open their next flow.
+    pub const SOURCES: &str = "SOURCES";
+    /// Locks of reply keys.
+    pub const LOCKS: &str = "LOCKS";
+    /// [`super::ReverseKey`] to [`super::Reverse`], IPv4.
+    pub const REVERSE4: &str = "REVERSE4";
+    /// [`super::ReverseKey`] to [`super::Reverse`], IPv6.
+    pub const REVERSE6: &str = "REVERSE6";
     /// `V4` to [`super::Owner`].
     pub const ADDRESSES4: &str = "ADDRESSES4";
     /// `V6` to [`super::Owner`].
@@ -72,8 +86,10 @@ pub mod names {
     pub const VLANS: &str = "VLANS";
     /// Programs that the first one hands rarer packets to, by [`crate::pipeline::Stage`].
     pub const STAGES: &str = "STAGES";
-    /// Programs in [`STAGES`], in its order.
-    pub const STAGE_PROGRAMS: [&str; 5] = ["unusual", "icmp", "complain", "tag", "former"];
+    /// Programs in [`STAGES`], in its order; the last one is the first program itself.
+    pub const STAGE_PROGRAMS: [&str; 7] = [
+        "unusual", "icmp", "complain", "tag", "former", "first", PROGRAM,
+    ];
     /// [`super::FragmentKey`] to [`super::Fragments`], IPv4.
     pub const FRAGMENTS4: &str = "FRAGMENTS4";
     /// [`super::FragmentKey`] to [`super::Fragments`], IPv6.
@@ -117,6 +133,13 @@ pub const MAX_ADDRESSES: u32 = 131_072;
 /// Prefixes of the virtual network a family.
 pub const MAX_VIRTUAL_NETWORKS: u32 = 1_024;
 
+/// Sources whose new flows are limited at once, a power of two.
+pub const SOURCES: u32 = 65_536;
+/// Locks of reply keys that are being taken, a power of two.
+pub const LOCKS: u32 = 4_096;
+/// Stretches of instances' ports of which replies are known without a flow, a family.
+pub const MAX_REVERSE: u32 = 262_144;
+
 /// Flows that one run of a retire program can end.
 pub const RETIRE_BATCH: usize = 256;
 
@@ -145,6 +168,8 @@ impl<A> RetireBatch<A> {
     pub const CARRY: u32 = 4;
     /// Clears what entries, each by its own key, hold of the ids of another layout.
     pub const DISOWN: u32 = 5;
+    /// Forgets untrusted flows.
+    pub const FORGET: u32 = 6;
 }
 
 /// What an address is to this node.
@@ -291,6 +316,9 @@ impl Rule {
     /// In `flags`: the binding counts.
     pub const ACTIVE: u8 = 8;
 
+    /// In `flags`: nobody else sends flows to its members' ports, so no other flow can want its reply keys.
+    pub const ALONE: u8 = 16;
+
     /// As `way`: targets are rings.
     pub const RING: u8 = 0;
     /// As `way`: targets are backends.
@@ -303,6 +331,45 @@ impl Rule {
     pub const fn is_active(&self) -> bool {
         self.flags & Self::ACTIVE != 0
     }
+}
+
+/// An instance's TCP port, as it stands in the trie of replies that are known without a flow.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct ReverseKey<A> {
+    /// Private address, raw.
+    pub address: A,
+    /// Port, raw.
+    pub port: u16,
+    /// Zero.
+    pub padding: [u16; 3],
+}
+
+impl<A> ReverseKey<A> {
+    /// Bits of a key that a port (host byte order) is looked up with.
+    pub const BITS: u32 = 8 * size_of::<A>() as u32 + u16::BITS;
+
+    /// The key of a port.
+    #[inline(always)]
+    pub const fn new(address: A, port: u16) -> Self {
+        Self {
+            address,
+            port: port.to_be(),
+            padding: [0; 3],
+        }
+    }
+}
+
+/// What replies from an instance's port leave as.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Reverse<A> {
+    /// The frontend's address.
+    pub frontend: A,
+    /// Added to the instance's port to get the frontend's, modulo 65,536.
+    pub port_offset: u16,
+    /// Zero.
+    pub padding: [u16; 3],
 }
 
 /// A member's address.
@@ -450,8 +517,12 @@ pub struct Settings {
     pub grace: u32,
     /// Jiffies in a second.
     pub second: u32,
-    /// Unused.
-    pub padding: u32,
+    /// Number of the last set of the tables of untrusted flows; one less than a power of two.
+    pub untrusted_mask: u32,
+    /// Flows are promoted while their table has fewer entries.
+    pub promote_below: u32,
+    /// What a new flow costs its source, in [`Settings::COSTS`] parts of a jiffy; 0: nothing.
+    pub new_flow_cost: u32,
     /// The time, when the object was loaded for tests.
     pub test_now: u64,
 }
@@ -459,6 +530,8 @@ pub struct Settings {
 impl Settings {
     /// Outsiders may address instances directly.
     pub const ALLOW_DIRECT: u32 = 1;
+    /// Parts of a jiffy in which new flows are paid.
+    pub const COSTS: u32 = 4096;
     /// The operator told the node to claim its addresses; for the next daemon, no packet asks.
     pub const ADVERTISE_ON: u32 = 2;
 }
@@ -474,4 +547,8 @@ const _: () = assert!(size_of::<FragmentKey<V4>>() == 16);
 const _: () = assert!(size_of::<FragmentKey<V6>>() == 40);
 const _: () = assert!(size_of::<Fragments>() == 32);
 const _: () = assert!(size_of::<RuleCounters>() == 40);
-const _: () = assert!(size_of::<Settings>() == 72);
+const _: () = assert!(size_of::<Settings>() == 80);
+const _: () = assert!(size_of::<ReverseKey<V4>>() == 12);
+const _: () = assert!(size_of::<ReverseKey<V6>>() == 24);
+const _: () = assert!(size_of::<Reverse<V4>>() == 12);
+const _: () = assert!(size_of::<Reverse<V6>>() == 24);

@@ -45,6 +45,8 @@ pub mod flow;
 #[cfg(feature = "user")]
 pub mod model;
 pub mod pipeline;
+#[cfg(feature = "user")]
+pub mod ports;
 pub mod reason;
 pub mod tables;
 pub mod wire;

@@ -5,16 +5,29 @@ use std::collections::{BTreeMap, HashMap};
 use std::ptr::NonNull;
 
 use crate::abi::{
-    Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, Rule, RuleCounters,
+    Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, Reverse, Rule, RuleCounters,
     Settings, VlanKey,
 };
 use crate::balance::filter;
 use crate::family::{Family, V4, V6};
-use crate::flow::{Direction, Flow, FlowKey, FlowRef};
+use crate::flow::{Direction, Flow, FlowKey, FlowRef, Place, SetRef, Untrusted, UntrustedSet};
 use crate::reason::Reason;
 use crate::tables::{InsertError, PerCpu, Route, Scratch, Shared, Tables};
 
+/// Sets of a model's tables of untrusted flows.
+pub const UNTRUSTED_SETS: u32 = 128;
+
 type Entry<A> = Box<UnsafeCell<Flow<A>>>;
+
+/// A table of untrusted flows.
+pub struct UntrustedModel<A>(Vec<UnsafeCell<UntrustedSet<A>>>);
+
+impl<A: Family> Default for UntrustedModel<A> {
+    fn default() -> Self {
+        let sets = (0..UNTRUSTED_SETS).map(|_| UnsafeCell::default());
+        Self(sets.collect())
+    }
+}
 
 /// Tables of one family.
 pub struct FamilyModel<A> {
@@ -25,6 +38,10 @@ pub struct FamilyModel<A> {
     scratch: UnsafeCell<Scratch<A>>,
     /// Packets under way in fragments.
     pub fragments: RefCell<BTreeMap<FragmentKey<A>, Fragments>>,
+    /// Untrusted flows.
+    pub untrusted: UntrustedModel<A>,
+    /// First and last port of stretches of instances' TCP ports, and whose replies they send.
+    pub reverse: Vec<(A, u16, u16, Reverse<A>)>,
     /// How many entries fit.
     pub capacity: usize,
     /// What addresses are.
@@ -37,7 +54,7 @@ pub struct FamilyModel<A> {
     pub routes: Vec<(A, u32, Route)>,
 }
 
-impl<A: Default> Default for FamilyModel<A> {
+impl<A: Family> Default for FamilyModel<A> {
     fn default() -> Self {
         Self {
             flows: RefCell::default(),
@@ -45,6 +62,8 @@ impl<A: Default> Default for FamilyModel<A> {
             removed: RefCell::default(),
             scratch: UnsafeCell::default(),
             fragments: RefCell::default(),
+            untrusted: UntrustedModel::default(),
+            reverse: Vec::new(),
             capacity: usize::MAX,
             addresses: HashMap::new(),
             backends: HashMap::new(),
@@ -55,6 +74,20 @@ impl<A: Default> Default for FamilyModel<A> {
 }
 
 impl<A: Family + Ord> FamilyModel<A> {
+    /// A copy of all untrusted entries that are found with these settings.
+    pub fn untrusted(&self, settings: &Settings) -> BTreeMap<FlowKey<A>, Untrusted<A>> {
+        let mut found = BTreeMap::new();
+        for (number, set) in self.untrusted.0.iter().enumerate() {
+            // SAFETY: single-threaded, and no reference to a set is ever handed out.
+            let set = unsafe { *set.get() };
+            let place = |key| Place::of(settings.hash_key, key).set(settings.untrusted_mask);
+            let is_found = |key| place(key) == number as u32;
+            let entries = set.entries().filter(|entry| is_found(&entry.key));
+            found.extend(entries.map(|entry| (entry.key, *entry)));
+        }
+        found
+    }
+
     /// A copy of all entries, by key.
     pub fn flows(&self) -> BTreeMap<FlowKey<A>, Flow<A>> {
         Self::copy(&self.flows)
@@ -123,6 +156,8 @@ pub struct ModelTables {
     pub rule_counters: RefCell<BTreeMap<u32, RuleCounters>>,
     /// Whether the former flow table takes the place of the flow table now.
     in_former: Cell<bool>,
+    /// When sources may open their next flow.
+    pub sources: RefCell<BTreeMap<u32, u64>>,
     filter: Cell<Option<Box<[u64; filter::WORDS as usize]>>>,
 }
 
@@ -185,6 +220,20 @@ impl Shared for ModelTables {
     fn per_cpu<R>(&self, look: impl FnOnce(&mut PerCpu) -> R) -> Option<R> {
         Some(look(&mut self.per_cpu.borrow_mut()))
     }
+
+    fn source(&self, place: u32) -> Option<u64> {
+        Some(self.sources.borrow().get(&place).copied().unwrap_or(0))
+    }
+
+    fn set_source(&self, place: u32, word: u64) {
+        self.sources.borrow_mut().insert(place, word);
+    }
+
+    fn lock(&self, _: u32) -> bool {
+        true
+    }
+
+    fn unlock(&self, _: u32) {}
 
     fn address_filter(&self, word: u32) -> u64 {
         let bits = self.filter.take().unwrap_or_else(|| {
@@ -323,6 +372,26 @@ impl<A: ModelFamily> Tables<A> for ModelTables {
         let model = A::of(self);
         let old = model.former.borrow_mut().remove(key);
         model.removed.borrow_mut().extend(old);
+    }
+
+    fn occupied(&self) -> u64 {
+        let model = A::of(self);
+        (model.flows.borrow().len() + model.former.borrow().len()) as u64
+    }
+
+    fn untrusted_set(&self, number: u32) -> Option<SetRef<'_, A>> {
+        let set = NonNull::new(A::of(self).untrusted.0.get(number as usize)?.get())?;
+        // SAFETY: the sets live as long as the model, and are reached through `SetRef`s and copies only.
+        Some(unsafe { SetRef::new(set) })
+    }
+
+    fn reverse(&self, instance: A, port: u16) -> Option<&Reverse<A>> {
+        let mut known = A::of(self).reverse.iter();
+        known
+            .find(|(address, first, last, _)| {
+                *address == instance && (*first..=*last).contains(&port)
+            })
+            .map(|(.., reverse)| reverse)
     }
 
     fn owner(&self, address: A) -> Option<&Owner> {

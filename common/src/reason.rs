@@ -99,6 +99,8 @@ reasons! {
     DirectToInstance = 39, "direct-to-instance", Drop;
     /// To a frontend, with a source that can have no flow: not unicast, link-local, loopback, a frontend itself, or an instance that is not behind this interface.
     BadSource = 40, "bad-source", Drop;
+    /// Its source opens more flows than `new_flows_per_second_per_source` allows.
+    NewFlowLimit = 41, "new-flow-limit", Drop;
 
     /// Version or header length of the IP header is wrong.
     BadIpHeader = 48, "bad-ip-header", Drop;

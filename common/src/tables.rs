@@ -1,10 +1,11 @@
 //! What the packet path may ask of the world.
 
 use crate::abi::{
-    Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, Rule, Settings, VlanKey,
+    Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, Reverse, Rule, Settings,
+    VlanKey,
 };
 use crate::family::Family;
-use crate::flow::{Direction, Flow, FlowKey, FlowRef, Hop};
+use crate::flow::{Direction, Flow, FlowKey, FlowRef, Hop, SetRef, Untrusted};
 use crate::reason::Reason;
 
 /// Why an entry was not inserted.
@@ -71,6 +72,15 @@ pub struct PerCpu {
     /// Where the first fragment at hand lies in its packet, as in [`crate::abi::Fragments::stretches`]; 0: it
     /// is none.
     pub first: u32,
+    /// Identification of that packet, raw.
+    pub identification: u32,
+    /// Where the header above IP of the packet at hand begins, bytes from the start of the frame; 0: it has
+    /// none, being a later fragment.
+    pub transport: u32,
+    /// How many ring slots were tried in vain for it.
+    pub attempt: u32,
+    /// How often it has begun anew because another CPU was at its reply key.
+    pub waits: u32,
     /// Unused.
     pub padding: u32,
     /// Answers, by kind and asker.
@@ -85,6 +95,10 @@ impl Default for PerCpu {
             leaves: 0,
             slot: 0,
             first: 0,
+            identification: 0,
+            transport: 0,
+            attempt: 0,
+            waits: 0,
             padding: 0,
             windows: [Window::default(); 2 * ASKERS as usize],
         }
@@ -115,6 +129,15 @@ pub trait Shared {
     fn vlan_slot(&self, key: &VlanKey) -> Option<u32>;
     /// Looks at what this CPU remembers.
     fn per_cpu<R>(&self, look: impl FnOnce(&mut PerCpu) -> R) -> Option<R>;
+    /// When a source may next open a flow, as [`crate::pipeline`] writes it, in one of
+    /// [`crate::abi::SOURCES`] places.
+    fn source(&self, place: u32) -> Option<u64>;
+    /// Writes it.
+    fn set_source(&self, place: u32, word: u64);
+    /// Takes one of [`crate::abi::LOCKS`] locks; false when another CPU holds it for too long.
+    fn lock(&self, number: u32) -> bool;
+    /// Gives it back.
+    fn unlock(&self, number: u32);
     /// A word of the [`crate::balance::filter`].
     fn address_filter(&self, word: u32) -> u64;
     /// Runs something with the former flow table in the place of the flow table, where one program does both.
@@ -129,16 +152,20 @@ pub trait Shared {
     fn count_new_flow(&self, rule: u32);
 }
 
-/// Room for what a first packet builds: too large for the kernel's stack.
+/// Room for what packets without a trusted flow need: too large for the kernel's stack.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Scratch<A> {
-    /// Key of the answers.
-    pub reply: FlowKey<A>,
-    /// Key of the other direction of a flow that was met.
+    /// Key of the packet at hand.
+    pub key: FlowKey<A>,
+    /// Another key.
     pub other: FlowKey<A>,
-    /// Entry to be inserted.
-    pub flow: Flow<A>,
+    /// And another one.
+    pub third: FlowKey<A>,
+    /// The packet's direction of its untrusted flow.
+    pub own: Untrusted<A>,
+    /// The other direction.
+    pub pair: Untrusted<A>,
 }
 
 /// Tables of one family.
@@ -166,6 +193,13 @@ pub trait Tables<A: Family>: Shared {
     }
     /// Removes an entry of the former flow table if it is there.
     fn remove_former(&self, _key: &FlowKey<A>) {}
+    /// Entries in the flow table.
+    fn occupied(&self) -> u64;
+    /// A set of the table of untrusted flows.
+    fn untrusted_set(&self, number: u32) -> Option<SetRef<'_, A>>;
+    /// The frontend and port that alone have their flows with a port of an instance (host byte order), over
+    /// TCP.
+    fn reverse(&self, instance: A, port: u16) -> Option<&Reverse<A>>;
     /// What an address is to this node.
     fn owner(&self, address: A) -> Option<&Owner>;
     /// A member's address.

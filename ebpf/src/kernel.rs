@@ -170,3 +170,22 @@ pub(crate) fn repeat<F: Fn(u32) -> bool>(times: u32, step: F) {
         );
     }
 }
+
+/// Adds to a word that other CPUs add to as well. The target has no atomic type for it.
+#[inline(always)]
+pub(crate) fn atomic_add(word: *mut u64, more: i64) {
+    // SAFETY: the callers pass words of map values.
+    unsafe {
+        core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) word, in(reg) more, options(nostack));
+    }
+}
+
+/// Replaces a word that other CPUs replace as well; returns what it was.
+#[inline(always)]
+pub(crate) fn atomic_exchange(word: *mut u64, mut value: u64) -> u64 {
+    // SAFETY: the callers pass words of map values.
+    unsafe {
+        core::arch::asm!("{1} = xchg_64({0} + 0, {1})", in(reg) word, inout(reg) value, options(nostack));
+    }
+    value
+}

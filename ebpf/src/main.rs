@@ -23,7 +23,8 @@ use aya_ebpf::programs::XdpContext;
 use forebay_common::abi::{RETIRE_BATCH, RetireBatch};
 use forebay_common::family::{V4, V6};
 use forebay_common::pipeline::{
-    self, Exit, Outcome, carry_over, disown, mark_flushed, mark_retiring, remove_retiring,
+    self, Exit, Outcome, carry_over, disown, forget_both, mark_flushed, mark_retiring,
+    remove_retiring,
 };
 use forebay_common::reason::Reason;
 use forebay_common::tables::Shared;
@@ -81,6 +82,14 @@ pub fn former(ctx: XdpContext) -> u32 {
         return xdp_action::XDP_DROP;
     }
     let outcome = pipeline::process(&mut XdpFrame::held(&ctx), &FormerTables::new(&ctx));
+    act(&ctx, outcome)
+}
+
+/// Packets without a trusted flow, handed on by the others.
+#[xdp(frags)]
+#[inline(always)]
+pub fn first(ctx: XdpContext) -> u32 {
+    let outcome = pipeline::first(&mut XdpFrame::held(&ctx), &KernelTables::new(&ctx));
     act(&ctx, outcome)
 }
 
@@ -153,6 +162,7 @@ fn retire<A: Maps + FibFamily>(index: u32) -> bool {
         RetireBatch::<A>::FLUSH => mark_flushed(&tables, key),
         RetireBatch::<A>::CARRY => carry_over(&tables, key),
         RetireBatch::<A>::DISOWN => disown(&tables, key),
+        RetireBatch::<A>::FORGET => forget_both(&tables, key),
         _ => false,
     };
     *done = u8::from(taken);

@@ -7,20 +7,23 @@ use aya_ebpf::btf_maps::{
 };
 use aya_ebpf::macros::btf_map;
 use forebay_common::abi::{
-    Backend, Bound, FragmentKey, Fragments, Interface, MAX_ADDRESSES, MAX_BACKENDS, MAX_BINDINGS,
-    MAX_FRAGMENTED, MAX_INTERFACES, MAX_PORT_RANGES, MAX_PORTS, MAX_RINGS, MAX_RULES, MAX_SPREADS,
-    MAX_VIRTUAL_NETWORKS, Owner, PortKey, PortPrefix, RING_SIZE, RetireBatch, Rule, RuleCounters,
-    Settings, VlanKey, names,
+    Backend, Bound, FragmentKey, Fragments, Interface, LOCKS as MAX_LOCKS, MAX_ADDRESSES,
+    MAX_BACKENDS, MAX_BINDINGS, MAX_FRAGMENTED, MAX_INTERFACES, MAX_PORT_RANGES, MAX_PORTS,
+    MAX_REVERSE, MAX_RINGS, MAX_RULES, MAX_SPREADS, MAX_VIRTUAL_NETWORKS, Owner, PortKey,
+    PortPrefix, RING_SIZE, RetireBatch, Reverse, ReverseKey, Rule, RuleCounters,
+    SOURCES as MAX_SOURCES, Settings, VlanKey, names,
 };
 use forebay_common::balance::filter;
 use forebay_common::family::{Family, V4, V6};
-use forebay_common::flow::{Flow, FlowKey};
+use forebay_common::flow::{Flow, FlowKey, UntrustedSet};
 use forebay_common::reason::REASON_SLOTS;
 use forebay_common::tables::{PerCpu, Scratch};
 
 type Addresses<A> = HashMap<A, Owner, { MAX_ADDRESSES as usize }, NO_PREALLOC>;
 type Backends<A> = Array<Backend<A>, { MAX_BACKENDS as usize }>;
 pub(crate) type Flows<A> = HashMap<FlowKey<A>, Flow<A>, 131_072>;
+type Untrusted<A> = Array<UntrustedSet<A>, 8_192>;
+type Replies<A> = LpmTrie<ReverseKey<A>, Reverse<A>, { MAX_REVERSE as usize }>;
 type Fragmented<A> = LruHashMap<FragmentKey<A>, Fragments, { MAX_FRAGMENTED as usize }>;
 type Networks<A> = LpmTrie<A, u32, { MAX_VIRTUAL_NETWORKS as usize }>;
 
@@ -49,6 +52,27 @@ static FORMER_FLOWS6: Flows<V6> = Flows::new();
 /// Not 0: new flows go into the new tables; written by the daemon.
 #[btf_map]
 static MOVING: Array<u32, 1> = Array::new();
+/// Flows that have not proven themselves; written by the program alone.
+#[btf_map]
+static UNTRUSTED4: Untrusted<V4> = Untrusted::new();
+/// Flows that have not proven themselves; written by the program alone.
+#[btf_map]
+static UNTRUSTED6: Untrusted<V6> = Untrusted::new();
+/// Entries of both flow tables; written by the program alone.
+#[btf_map]
+static OCCUPIED: Array<u64, 2> = Array::new();
+/// When sources may open their next flow; used by the program alone.
+#[btf_map]
+pub(crate) static SOURCES: Array<u64, { MAX_SOURCES as usize }> = Array::new();
+/// Locks of reply keys that are being taken; used by the program alone.
+#[btf_map]
+pub(crate) static LOCKS: Array<u64, { MAX_LOCKS as usize }> = Array::new();
+/// Replies that are known without a flow; written by the daemon.
+#[btf_map]
+static REVERSE4: Replies<V4> = Replies::new();
+/// Replies that are known without a flow; written by the daemon.
+#[btf_map]
+static REVERSE6: Replies<V6> = Replies::new();
 
 /// What addresses are to the node; written by the daemon.
 #[btf_map]
@@ -195,6 +219,10 @@ pub(crate) trait Maps: Family {
     fn former() -> &'static Flows<Self>;
     /// Whether there is one.
     fn has_former() -> bool;
+    fn untrusted() -> &'static Untrusted<Self>;
+    /// Entries in the flow table.
+    fn occupied() -> Option<*mut u64>;
+    fn replies() -> &'static Replies<Self>;
     fn addresses() -> &'static Addresses<Self>;
     fn backends() -> &'static Backends<Self>;
     fn scratch() -> &'static PerCpuArray<Scratch<Self>, 1>;
@@ -217,6 +245,21 @@ impl Maps for V4 {
     #[inline(always)]
     fn has_former() -> bool {
         has_former(1)
+    }
+
+    #[inline(always)]
+    fn untrusted() -> &'static Untrusted<Self> {
+        &UNTRUSTED4
+    }
+
+    #[inline(always)]
+    fn occupied() -> Option<*mut u64> {
+        OCCUPIED.get_ptr_mut(0)
+    }
+
+    #[inline(always)]
+    fn replies() -> &'static Replies<Self> {
+        &REVERSE4
     }
 
     #[inline(always)]
@@ -265,6 +308,21 @@ impl Maps for V6 {
     #[inline(always)]
     fn has_former() -> bool {
         has_former(2)
+    }
+
+    #[inline(always)]
+    fn untrusted() -> &'static Untrusted<Self> {
+        &UNTRUSTED6
+    }
+
+    #[inline(always)]
+    fn occupied() -> Option<*mut u64> {
+        OCCUPIED.get_ptr_mut(1)
+    }
+
+    #[inline(always)]
+    fn replies() -> &'static Replies<Self> {
+        &REVERSE6
     }
 
     #[inline(always)]

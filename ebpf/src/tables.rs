@@ -6,15 +6,19 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use forebay_common::abi::{
-    Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, PortPrefix, Rule,
-    RuleCounters, Settings, VlanKey,
+    Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, PortPrefix, Reverse,
+    ReverseKey, Rule, RuleCounters, Settings, VlanKey,
 };
-use forebay_common::flow::{Direction, Flow, FlowKey, FlowRef, Hop};
+use forebay_common::flow::{Direction, Flow, FlowKey, FlowRef, Hop, SetRef};
 use forebay_common::reason::Reason;
 use forebay_common::tables::{InsertError, PerCpu, Route, Scratch, Shared, Tables};
 
 use crate::kernel::{self, Fib, FibFamily};
 use crate::maps::{self, Flows, Maps};
+
+/// How often a lock is tried: what is done under one takes less than a microsecond, unless a hypervisor lets
+/// its CPU wait.
+const LOCK_ATTEMPTS: u32 = 64;
 
 /// `EEXIST`, negated as helpers return it.
 const EXISTS: i32 = -17;
@@ -43,6 +47,14 @@ impl<const FORMER: bool> AllTables<FORMER> {
         Self {
             ctx: core::ptr::null_mut(),
         }
+    }
+}
+
+/// Keeps the number of entries in a flow table.
+#[inline(always)]
+fn count_entries<A: Maps>(more: i64) {
+    if let Some(occupied) = A::occupied() {
+        kernel::atomic_add(occupied, more);
     }
 }
 
@@ -133,6 +145,44 @@ impl<const FORMER: bool> Shared for AllTables<FORMER> {
     }
 
     #[inline(always)]
+    fn source(&self, place: u32) -> Option<u64> {
+        // SAFETY: a word that other CPUs may write; volatile, so that it is read once.
+        maps::SOURCES
+            .get_ptr_mut(place)
+            .map(|word| unsafe { word.read_volatile() })
+    }
+
+    #[inline(always)]
+    fn set_source(&self, place: u32, word: u64) {
+        if let Some(place) = maps::SOURCES.get_ptr_mut(place) {
+            // SAFETY: as for reading.
+            unsafe { place.write_volatile(word) };
+        }
+    }
+
+    #[inline(always)]
+    fn lock(&self, number: u32) -> bool {
+        let Some(word) = maps::LOCKS.get_ptr_mut(number) else {
+            return false;
+        };
+        let mut attempt = 0;
+        while attempt < LOCK_ATTEMPTS {
+            if kernel::atomic_exchange(word, 1) == 0 {
+                return true;
+            }
+            attempt += 1;
+        }
+        false
+    }
+
+    #[inline(always)]
+    fn unlock(&self, number: u32) {
+        if let Some(word) = maps::LOCKS.get_ptr_mut(number) {
+            kernel::atomic_exchange(word, 0);
+        }
+    }
+
+    #[inline(always)]
     fn address_filter(&self, word: u32) -> u64 {
         maps::ADDRESS_FILTER.get(word).copied().unwrap_or(u64::MAX)
     }
@@ -183,15 +233,14 @@ fn entry<'t, A: Maps>(flows: &Flows<A>, key: &FlowKey<A>) -> Option<FlowRef<'t, 
 /// Inserts an entry if the key is free.
 #[inline(always)]
 fn insert<A: Maps>(flows: &Flows<A>, key: &FlowKey<A>, flow: &Flow<A>) -> Result<(), InsertError> {
-    flows
-        .insert(key, flow, u64::from(BPF_NOEXIST))
-        .map_err(|error| {
-            if error == EXISTS {
-                InsertError::Taken
-            } else {
-                InsertError::Full
-            }
-        })
+    match flows.insert(key, flow, u64::from(BPF_NOEXIST)) {
+        Ok(()) => {
+            count_entries::<A>(1);
+            Ok(())
+        }
+        Err(EXISTS) => Err(InsertError::Taken),
+        Err(_) => Err(InsertError::Full),
+    }
 }
 
 impl<const FORMER: bool, A: Maps + FibFamily> Tables<A> for AllTables<FORMER> {
@@ -216,10 +265,34 @@ impl<const FORMER: bool, A: Maps + FibFamily> Tables<A> for AllTables<FORMER> {
 
     #[inline(always)]
     fn remove(&self, key: &FlowKey<A>) {
+        let mut is_gone = A::flows().remove(key).is_ok();
         if A::has_former() && !maps::is_moving() {
-            let _ = A::former().remove(key);
+            is_gone |= A::former().remove(key).is_ok();
         }
-        let _ = A::flows().remove(key);
+        if is_gone {
+            count_entries::<A>(-1);
+        }
+    }
+
+    #[inline(always)]
+    fn occupied(&self) -> u64 {
+        // SAFETY: a word that other CPUs change; volatile, so that it is read once.
+        A::occupied().map_or(0, |occupied| unsafe { occupied.read_volatile() })
+    }
+
+    #[inline(always)]
+    fn untrusted_set(&self, number: u32) -> Option<SetRef<'_, A>> {
+        let set = NonNull::new(A::untrusted().get_ptr_mut(number)?)?;
+        // SAFETY: a value of an array, which stays; programs reach it through `SetRef`s only.
+        Some(unsafe { SetRef::new(set) })
+    }
+
+    #[inline(always)]
+    fn reverse(&self, instance: A, port: u16) -> Option<&Reverse<A>> {
+        A::replies().get(&Key::new(
+            ReverseKey::<A>::BITS,
+            ReverseKey::new(instance, port),
+        ))
     }
 
     #[inline(always)]
@@ -239,7 +312,9 @@ impl<const FORMER: bool, A: Maps + FibFamily> Tables<A> for AllTables<FORMER> {
 
     #[inline(always)]
     fn remove_former(&self, key: &FlowKey<A>) {
-        let _ = A::former().remove(key);
+        if A::former().remove(key).is_ok() {
+            count_entries::<A>(-1);
+        }
     }
 
     #[inline(always)]

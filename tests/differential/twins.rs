@@ -118,23 +118,28 @@ impl<'l> Twins<'l> {
     /// Compares the entries that have changed in the model, and the counters.
     fn compare_changes(&mut self) -> String {
         let after = self.model.flows();
-        let changed = Keys {
-            v4: changed(&self.flows.v4, &after.v4),
-            v6: changed(&self.flows.v6, &after.v6),
+        let mut changed = Keys {
+            v4: changed_keys(&self.flows.v4, &after.v4),
+            v6: changed_keys(&self.flows.v6, &after.v6),
         };
-        let of_model = Flows {
-            v4: chosen(&after.v4, &changed.v4),
-            v6: chosen(&after.v6, &changed.v6),
-        };
+        let (before, now) = (&self.flows.slots, &after.slots);
+        changed.v4.extend(changed_keys(&before.0, &now.0));
+        changed.v6.extend(changed_keys(&before.1, &now.1));
+        let of_model = after.chosen(&changed);
         self.flows = after;
-        let text = self.live.look_up(&changed).difference(&of_model);
+        let text = self.live.look_up(&changed).full_difference(&of_model);
         text + &self.compare_counters()
     }
 
     /// Compares all entries and the counters.
     pub(crate) fn compare_all(&mut self) -> String {
         self.flows = self.model.flows();
-        let text = self.live.flows().difference(&self.flows);
+        let mut text = self.live.flows().full_difference(&self.flows);
+        let (counted, found) = (self.live.occupied(), self.flows.trusted());
+        if counted != found.map(|entries| entries as u64) {
+            writeln!(text, "  counted {counted:?} entries, found {found:?}")
+                .expect("a string takes any text");
+        }
         text + &self.compare_counters()
     }
 
@@ -150,17 +155,11 @@ impl<'l> Twins<'l> {
 type Table<K, V> = std::collections::BTreeMap<K, V>;
 
 /// Keys under which two tables differ.
-fn changed<K: Ord + Copy, V: PartialEq>(before: &Table<K, V>, after: &Table<K, V>) -> Vec<K> {
+fn changed_keys<K: Ord + Copy, V: PartialEq>(before: &Table<K, V>, after: &Table<K, V>) -> Vec<K> {
     let gone = before.keys().filter(|key| !after.contains_key(key));
     let new = after
         .iter()
         .filter(|(key, value)| before.get(key) != Some(value))
         .map(|(key, _)| key);
     gone.chain(new).copied().collect()
-}
-
-fn chosen<K: Ord + Copy, V: Copy>(table: &Table<K, V>, keys: &[K]) -> Table<K, V> {
-    keys.iter()
-        .filter_map(|key| Some((*key, *table.get(key)?)))
-        .collect()
 }

@@ -5,14 +5,14 @@ use std::mem::size_of;
 
 use aya_obj::{Map, Object};
 use forebay_common::abi::{
-    Backend, Bound, FragmentKey, Fragments, Interface, MAX_ADDRESSES, MAX_BACKENDS, MAX_BINDINGS,
-    MAX_FRAGMENTED, MAX_INTERFACES, MAX_PORT_RANGES, MAX_PORTS, MAX_RINGS, MAX_RULES, MAX_SPREADS,
-    MAX_VIRTUAL_NETWORKS, Owner, PortKey, PortPrefix, RING_SIZE, RetireBatch, Rule, RuleCounters,
-    Settings, VlanKey, names,
+    Backend, Bound, FragmentKey, Fragments, Interface, LOCKS, MAX_ADDRESSES, MAX_BACKENDS,
+    MAX_BINDINGS, MAX_FRAGMENTED, MAX_INTERFACES, MAX_PORT_RANGES, MAX_PORTS, MAX_REVERSE,
+    MAX_RINGS, MAX_RULES, MAX_SPREADS, MAX_VIRTUAL_NETWORKS, Owner, PortKey, PortPrefix, RING_SIZE,
+    RetireBatch, Reverse, ReverseKey, Rule, RuleCounters, SOURCES, Settings, VlanKey, names,
 };
 use forebay_common::balance::filter;
 use forebay_common::family::{V4, V6};
-use forebay_common::flow::{Flow, FlowKey};
+use forebay_common::flow::{Flow, FlowKey, UntrustedSet};
 use forebay_common::reason::REASON_SLOTS;
 use forebay_common::tables::PerCpu;
 use forebay_tests::engine::object_path;
@@ -76,6 +76,37 @@ fn shapes() -> Vec<Shape> {
             0,
         ),
         (names::MOVING, ARRAY, word, word, 1),
+        (
+            names::UNTRUSTED4,
+            ARRAY,
+            word,
+            size_of::<UntrustedSet<V4>>(),
+            0,
+        ),
+        (
+            names::UNTRUSTED6,
+            ARRAY,
+            word,
+            size_of::<UntrustedSet<V6>>(),
+            0,
+        ),
+        (names::OCCUPIED, ARRAY, word, size_of::<u64>(), 2),
+        (names::SOURCES, ARRAY, word, size_of::<u64>(), SOURCES),
+        (names::LOCKS, ARRAY, word, size_of::<u64>(), LOCKS),
+        (
+            names::REVERSE4,
+            LPM_TRIE,
+            prefix(size_of::<ReverseKey<V4>>()),
+            size_of::<Reverse<V4>>(),
+            MAX_REVERSE,
+        ),
+        (
+            names::REVERSE6,
+            LPM_TRIE,
+            prefix(size_of::<ReverseKey<V6>>()),
+            size_of::<Reverse<V6>>(),
+            MAX_REVERSE,
+        ),
         (
             names::ADDRESSES4,
             HASH,

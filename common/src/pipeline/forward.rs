@@ -27,9 +27,10 @@ enum Resolved {
     None,
 }
 
-/// Translates a packet and says where it goes.
+/// Translates a packet and says where it goes. What it tells about an untrusted flow, a copy, is left to
+/// [`super::untrusted::settle`].
 #[inline(always)]
-pub(super) fn forward<A: Family, F: Frame, T: Tables<A>>(
+pub(super) fn forward<const TRUSTED: bool, A: Family, F: Frame, T: Tables<A>>(
     frame: &F,
     tables: &T,
     link: LinkLayer,
@@ -44,7 +45,7 @@ pub(super) fn forward<A: Family, F: Frame, T: Tables<A>>(
     }
     let out = way_out(frame, tables, link, packet, key.protocol, flow, terms)?;
     let ethernet = frame.at::<Ethernet>(0).ok_or(Reason::Runt)?;
-    account(tables, packet, key.protocol, flow, now);
+    account::<TRUSTED, A, T>(tables, packet, key.protocol, flow, now);
     let changed = change_addresses(packet, key, flow);
     let Some(out) = out else {
         packet.ip.repair(changed);
@@ -214,7 +215,7 @@ fn change_addresses<A: Family>(
 
 /// State, time and counters of a packet that is about to leave.
 #[inline(always)]
-fn account<A: Family, T: Tables<A>>(
+fn account<const TRUSTED: bool, A: Family, T: Tables<A>>(
     tables: &T,
     packet: &Packet<'_, A>,
     protocol: u32,
@@ -228,10 +229,10 @@ fn account<A: Family, T: Tables<A>>(
         Direction::ToInstance => flow.seen_to_instance(),
         Direction::FromInstance => flow.seen_from_instance(),
     };
-    if events.0 & !seen != 0 {
+    if TRUSTED && events.0 & !seen != 0 {
         let sequence = match packet.transport {
             Transport::Tcp(tcp) => u32::from_be(tcp.sequence.get()),
-            Transport::Udp(_) | Transport::Later => 0,
+            Transport::Udp(_) | Transport::Later(_) => 0,
         };
         record(
             tables,
@@ -295,13 +296,13 @@ fn record<A: Family, T: Tables<A>>(
 /// receiver's own packets; before it has acknowledged anything, any RST is believed, as that of a
 /// refused SYN must be.
 #[inline(always)]
-fn reset_is_believable<A: Family>(receiver: FlowRef<'_, A>, sequence: u32) -> bool {
+pub(super) fn reset_is_believable<A: Family>(receiver: FlowRef<'_, A>, sequence: u32) -> bool {
     let acknowledged = u32::from_be(receiver.last_ack());
     acknowledged == 0 || sequence.wrapping_sub(acknowledged) <= RESET_WINDOW
 }
 
 #[inline(always)]
-fn add_events<A: Family>(flow: FlowRef<'_, A>, direction: Direction, events: Seen) {
+pub(super) fn add_events<A: Family>(flow: FlowRef<'_, A>, direction: Direction, events: Seen) {
     match direction {
         Direction::ToInstance => flow.set_seen_to_instance(flow.seen_to_instance() | events.0),
         Direction::FromInstance => {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! frame → link layer → ARP? → IP → 5-tuple → known flow? ──hit──────────────▶ forward
-//!                               │                └─miss─▶ ours? → choose → claim ┘
+//!                               │                └─miss─▶ stage "first" ─▶ untrusted flow, or choose
 //!                               ├─ fragment, extension headers ─▶ stage "unusual" ─▶ the same
 //!                               ├─ ICMP, NDP ───────────────────▶ stage "icmp"
 //!                               ├─ expired, too big ────────────▶ stage "complain"
@@ -10,11 +10,8 @@
 //!                               └─ not in a table that flows move to ▶ stage "former"
 //! ```
 //!
-//! [`process`] is the only entry. Everything on the hit path is inlined into it; what only first
-//! packets need hangs off it in functions of their own, which leave nothing behind but a flow entry:
-//! the packet then takes the same road as every later one.
-//!
-//! What few packets need is in stages. In the kernel each is a program of its own, which the first one
+//! [`process`] is the only entry. Everything on the hit path is inlined into it. What few packets need is
+//! in stages. In the kernel each is a program of its own, which the first one
 //! ends in; so it has the whole stack, and the known-flow path does not pay for it. A stage begins
 //! with the frame as it came in; only the stage "tag" takes one that is translated already.
 
@@ -28,17 +25,22 @@ mod icmp;
 mod life;
 mod limit;
 mod neighbor;
+mod open;
 mod quoted;
 mod retire;
 mod service;
+mod sources;
+mod untrusted;
 mod unusual;
 mod vlan;
 
 pub use carry::{carry_over, disown};
 pub use complain::complain;
+pub use first::first;
 pub use icmp::icmp;
 pub use life::is_over_for;
 pub use retire::{mark_flushed, mark_retiring, remove_retiring};
+pub use untrusted::forget_both;
 pub use unusual::unusual;
 pub use vlan::tag;
 
@@ -48,7 +50,7 @@ use crate::family::{Family, V4, V6};
 use crate::flow::{FlowKey, FlowRef};
 use crate::reason::{Fate, Reason};
 use crate::tables::{Shared, Tables};
-use crate::wire::{Frame, IpHeader, LinkLayer, Network, Packet, link_layer, network, tcp_flags};
+use crate::wire::{Frame, IpHeader, LinkLayer, Network, link_layer, network, tcp_flags};
 
 /// Where a frame goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +89,10 @@ pub enum Stage {
     Tag = 3,
     /// [`process`] with the former flow table
     Former = 4,
+    /// [`first`]
+    First = 5,
+    /// [`process`], once more.
+    Again = 6,
 }
 
 /// How the handling of a frame ended, or where it goes on.
@@ -129,6 +135,9 @@ enum Goes {
     Icmp,
     Complain,
     Former,
+    First,
+    /// To the beginning: the flow table has the packet's flow now.
+    Again,
 }
 
 impl Step {
@@ -183,6 +192,8 @@ pub fn run<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &mut F, tables: &T) -> V
             Outcome::Stage(Stage::Complain) => complain(frame, tables),
             Outcome::Stage(Stage::Tag) => tag(frame, tables),
             Outcome::Stage(Stage::Former) => tables.in_former(|| process(frame, tables)),
+            Outcome::Stage(Stage::First) => first(frame, tables),
+            Outcome::Stage(Stage::Again) => process(frame, tables),
         };
     }
 }
@@ -205,6 +216,8 @@ fn conclude<T: Shared>(tables: &T, step: Result<Step, Reason>) -> Outcome {
         Goes::Complain => return Outcome::Stage(Stage::Complain),
         Goes::Tagged => return Outcome::Stage(Stage::Tag),
         Goes::Former => return Outcome::Stage(Stage::Former),
+        Goes::First => return Outcome::Stage(Stage::First),
+        Goes::Again => return Outcome::Stage(Stage::Again),
     };
     let reason = step.reason;
     tables.count(reason);
@@ -258,11 +271,13 @@ fn ip<A: Network, F: Frame, T: Tables<A>>(
         }
     };
     let now = tables.now();
-    let terms = Terms { settings, now };
-    let Some(flow) = find_or_open(frame, tables, link, &packet, &key, terms)? else {
-        return Ok(Step::stage(Goes::Former));
-    };
-    forward::forward(frame, tables, link, &packet, &key, flow, terms)
+    match known(tables, &key, packet.transport.tcp_flags(), settings, now) {
+        Some(flow) => {
+            let terms = Terms { settings, now };
+            forward::forward::<true, A, F, T>(frame, tables, link, &packet, &key, flow, terms)
+        }
+        None => elsewhere(tables, &key, packet.start),
+    }
 }
 
 /// The key of a packet with this header, ports still missing.
@@ -276,38 +291,22 @@ fn key_of<A: Family>(ip: &A::Header, protocol: u8) -> FlowKey<A> {
     }
 }
 
-/// The flow of a packet, which is opened if the packet may open one; `None` when it is in the former flow table.
+/// Where a packet goes on whose flow is not in the flow table.
 #[inline(always)]
-fn find_or_open<'t, A: Family, F: Frame, T: Tables<A>>(
-    frame: &F,
-    tables: &'t T,
-    link: LinkLayer,
-    packet: &Packet<'_, A>,
+fn elsewhere<A: Family, T: Tables<A>>(
+    tables: &T,
     key: &FlowKey<A>,
-    terms: Terms<'_>,
-) -> Result<Option<FlowRef<'t, A>>, Reason> {
-    let Terms { settings, now } = terms;
-    let flags = packet.transport.tcp_flags();
-    if let Some(flow) = known(tables, key, flags, settings, now) {
-        return Ok(Some(flow));
-    }
+    start: usize,
+) -> Result<Step, Reason> {
     if !may_be_ours(tables, key.source) && !may_be_ours(tables, key.destination) {
         return Err(Reason::NotOurs);
     }
     if tables.former(key).is_some() {
-        return Ok(None);
+        return Ok(Step::stage(Goes::Former));
     }
-    let ingress = vlan::ingress_device(frame, tables);
-    if is_longer_than_frame(frame, link, packet.length) {
-        return Err(first::without_flow(tables, key, ingress, Reason::Truncated));
-    }
-    let flags_hops = u32::from(flags) << 8 | u32::from(packet.ip.hops());
-    first::first_packet(tables, key, ingress, flags_hops)?;
-    let flow = tables.flow(key);
-    if flow.is_none() && tables.former(key).is_none() {
-        return Err(Reason::FlowEnding);
-    }
-    Ok(flow)
+    let noted = tables.per_cpu(|cpu| cpu.first = 0);
+    noted.ok_or(Reason::NotLoaded)?;
+    first::hand_over(tables, key, start)
 }
 
 /// Whether an IP header claims more bytes than there are.

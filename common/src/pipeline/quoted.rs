@@ -10,12 +10,12 @@
 
 use super::first::{may_come_from, without_flow};
 use super::forward::{depart, takes_no_redirect};
-use super::{Step, key_of, known, may_be_ours, service, vlan};
+use super::{Step, key_of, known, may_be_ours, service, untrusted, vlan};
 use crate::abi::{Interface, Owner, Settings};
 use crate::family::{Family, V6};
-use crate::flow::{Direction, FlowKey, FlowKind, Hop};
+use crate::flow::{Direction, FlowKey, FlowKind, FlowRef, Hop};
 use crate::reason::Reason;
-use crate::tables::{Route, Tables};
+use crate::tables::{Route, Scratch, Tables};
 use crate::wire::{
     Ethernet, Frame, Icmp, IpHeader, LinkLayer, Network, Ports, Short, TCP, UDP, checksum, upper,
 };
@@ -60,14 +60,8 @@ pub(super) fn translate<A: Network, F: Frame, T: Tables<A>>(
     let end = link.offset + ip.length() as usize;
     // SAFETY: the only place of this stage that takes the scratch space.
     let scratch = unsafe { tables.scratch() }.ok_or(Reason::NotConfigured)?;
-    let found = read::<A, F>(
-        frame,
-        ip,
-        start + size_of::<Icmp>(),
-        end,
-        &mut scratch.reply,
-    )
-    .and_then(|quoted| Some((lookup(tables, settings, &scratch.reply)?, quoted)));
+    let found = read::<A, F>(frame, ip, start + size_of::<Icmp>(), end, &mut scratch.key)
+        .and_then(|quoted| Some((lookup(tables, settings, scratch)?, quoted)));
     let Some((new, quoted)) = found else {
         let device = vlan::ingress_device(frame, tables);
         return Err(without_flow(tables, &key, device, Reason::IcmpQuote));
@@ -157,20 +151,41 @@ fn read<A: Network, F: Frame>(
     })
 }
 
-/// What an answer to the quoted packet becomes: by its flow, else, towards an instance, by the rule and
-/// the ring, as a first packet would go.
+/// What an answer to the quoted packet (`scratch.key`) becomes: by its flow, else, towards an instance, by
+/// the rule and the ring, as a first packet would go, and from one by the rule that alone has its port.
 #[inline(always)]
 fn lookup<A: Family, T: Tables<A>>(
     tables: &T,
     settings: &Settings,
-    answer: &FlowKey<A>,
+    scratch: &mut Scratch<A>,
 ) -> Option<Translation<A>> {
-    if let Some(flow) = known(tables, answer, 0, settings, tables.now()) {
+    let of_flow = |flow: FlowRef<'_, A>| Translation {
+        source: flow.source(),
+        destination: flow.destination(),
+        ports: flow.ports(),
+        hides: matches!(FlowKind::direction(flow.kind()), Direction::FromInstance),
+    };
+    if let Some(flow) = known(tables, &scratch.key, 0, settings, tables.now()) {
+        return Some(of_flow(flow));
+    }
+    if !may_be_ours(tables, scratch.key.source) && !may_be_ours(tables, scratch.key.destination) {
+        return None;
+    }
+    if untrusted::known(tables, scratch, 0, settings, tables.now()) {
+        return Some(of_flow(FlowRef::over(&mut scratch.own.flow)));
+    }
+    let answer = &scratch.key;
+    if answer.protocol == u32::from(TCP)
+        && answer.destination.is_global_unicast()
+        && !tables.in_virtual_network(answer.destination)
+        && let Some(reverse) = tables.reverse(answer.source, answer.source_port())
+    {
+        let port = answer.source_port().wrapping_add(reverse.port_offset);
         return Some(Translation {
-            source: flow.source(),
-            destination: flow.destination(),
-            ports: flow.ports(),
-            hides: matches!(FlowKind::direction(flow.kind()), Direction::FromInstance),
+            source: reverse.frontend,
+            destination: answer.destination,
+            ports: FlowKey::<A>::ports_word(port, answer.destination_port()),
+            hides: true,
         });
     }
     let owner = tables.owner(answer.destination)?;

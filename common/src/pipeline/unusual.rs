@@ -5,8 +5,8 @@
 //! follow. A node cannot keep packets, so a later fragment that comes before the first is lost.
 
 use super::{
-    Goes, Outcome, Step, Terms, conclude, echo, find_or_open, first, forward, is_longer_than_frame,
-    key_of, known, vlan,
+    Goes, Outcome, Step, Terms, conclude, echo, first, forward, is_longer_than_frame, key_of,
+    known, may_be_ours, vlan,
 };
 use crate::abi::{FragmentKey, Fragments, Settings};
 use crate::family::{Family, V4, V6};
@@ -103,7 +103,10 @@ fn ip<A: Network, F: Frame, T: Tables<A>>(
         0
     };
     tables
-        .per_cpu(|cpu| cpu.first = first)
+        .per_cpu(|cpu| {
+            cpu.first = first;
+            cpu.identification = identification;
+        })
         .ok_or(Reason::NotLoaded)?;
     match admission(tables, &mut key, identification, upper.protocol, part) {
         Admission::Welcome => {}
@@ -125,7 +128,8 @@ fn ip<A: Network, F: Frame, T: Tables<A>>(
         of_a_flow(frame, tables, link, ip, &mut key, part, upper.start, terms)
     }?;
     let first = first_at_hand(tables);
-    if first != 0 && step.goes != Goes::Complain {
+    // The stage of first packets remembers by itself those that it lets through.
+    if first != 0 && !matches!(step.goes, Goes::Complain | Goes::First) {
         remember(tables, &key, identification, first);
     }
     Ok(step)
@@ -247,8 +251,9 @@ fn of_a_flow<A: Network, F: Frame, T: Tables<A>>(
     let packet = match part {
         Part::Later(_) => Packet {
             ip,
-            transport: Transport::Later,
+            transport: Transport::Later(frame.at(link.offset).ok_or(Reason::Truncated)?),
             length: ip.length(),
+            start: 0,
         },
         _ => match transport(frame, ip, link.offset, start, key) {
             Ok(packet) => packet,
@@ -266,21 +271,25 @@ fn of_a_flow<A: Network, F: Frame, T: Tables<A>>(
             }
         },
     };
-    let flow = if matches!(part, Part::Later(_)) {
-        let Terms { settings, now } = terms;
-        known(tables, key, 0, settings, now).ok_or(Reason::FragmentWithoutFirst)?
-    } else {
+    let flags = packet.transport.tcp_flags();
+    match known(tables, key, flags, terms.settings, terms.now) {
+        Some(flow) => {
+            forward::forward::<true, A, F, T>(frame, tables, link, &packet, key, flow, terms)
+        }
         // Fragments of flows that are yet to move are lost, and sent again.
-        find_or_open(frame, tables, link, &packet, key, terms)?.ok_or(Reason::FlowEnding)?
-    };
-    forward::forward(frame, tables, link, &packet, key, flow, terms)
+        None if tables.former(key).is_some() => Err(Reason::FlowEnding),
+        None if !may_be_ours(tables, key.source) && !may_be_ours(tables, key.destination) => {
+            Err(Reason::NotOurs)
+        }
+        None => first::hand_over(tables, key, packet.start),
+    }
 }
 
 /// Keeps what a first fragment told.
 ///
 /// `#[inline(never)]`: as above.
 #[inline(never)]
-fn remember<A: Family, T: Tables<A>>(
+pub(super) fn remember<A: Family, T: Tables<A>>(
     tables: &T,
     key: &FlowKey<A>,
     identification: u32,

@@ -1,6 +1,6 @@
 //! Frame to facts: which addresses, protocol and ports a packet has, or why it has none for us.
 
-use super::headers::{Ethernet, Ipv4Header, Ipv6Header, TCP, Tcp, UDP, Udp, VlanTag};
+use super::headers::{Ethernet, Ipv4Header, Ipv6Header, Ports, TCP, Tcp, UDP, Udp, VlanTag};
 use super::upper::{self, Upper};
 use super::{Field16, Frame, IpHeader, checksum};
 use crate::family::{Family, V4, V6};
@@ -84,7 +84,10 @@ pub enum Transport<'f> {
     /// UDP
     Udp(&'f Udp),
     /// A later fragment, which has none.
-    Later,
+    ///
+    /// VERIFIER: with any header at all, so that there is a pointer in every case: an undefined one would be
+    /// moved around, which the verifier refuses.
+    Later(&'f Ports),
 }
 
 impl Transport<'_> {
@@ -93,7 +96,7 @@ impl Transport<'_> {
     pub fn tcp_flags(&self) -> u8 {
         match self {
             Self::Tcp(tcp) => tcp.flags.get(),
-            Self::Udp(_) | Self::Later => 0,
+            Self::Udp(_) | Self::Later(_) => 0,
         }
     }
 
@@ -114,7 +117,7 @@ impl Transport<'_> {
                 udp.checksum
                     .set(checksum::update_udp(udp.checksum.get(), changed));
             }
-            Self::Later => {}
+            Self::Later(_) => {}
         }
     }
 }
@@ -127,6 +130,8 @@ pub struct Packet<'f, A: Family> {
     pub transport: Transport<'f>,
     /// Length of IP header and payload in bytes, as the header says.
     pub length: u32,
+    /// Where the header above IP begins, bytes from the start of the frame; 0 for a later fragment.
+    pub start: usize,
 }
 
 /// How a family finds the header above IP.
@@ -256,5 +261,6 @@ pub fn transport<'f, A: Network, F: Frame>(
         ip,
         transport,
         length,
+        start,
     })
 }

@@ -11,6 +11,7 @@ use aya::programs::xdp::XdpMode;
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use forebay_common::abi::{RETIRE_BATCH, RuleCounters, names};
+use forebay_common::model::UNTRUSTED_SETS;
 use forebay_common::reason::Reason;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
@@ -52,6 +53,8 @@ impl Live {
             .override_global(names::DETERMINISTIC, &1_u32, true)
             .map_max_entries(names::FLOWS4, CAPACITY)
             .map_max_entries(names::FLOWS6, CAPACITY)
+            .map_max_entries(names::UNTRUSTED4, UNTRUSTED_SETS)
+            .map_max_entries(names::UNTRUSTED6, UNTRUSTED_SETS)
             .load_file(&path)
             .with_context(|| format!("load {}", path.display()))?;
         for name in [names::CLOCKS_PROGRAM]
@@ -62,13 +65,11 @@ impl Live {
                 .load()
                 .with_context(|| refused(name))?;
         }
-        let program = xdp(&mut ebpf, names::PROGRAM)?;
-        program.load().with_context(|| refused(names::PROGRAM))?;
+        let stages = connect_stages(&mut ebpf)?;
         // A program that is attached nowhere may make a test run wait for all CPUs.
-        program
+        xdp(&mut ebpf, names::PROGRAM)?
             .attach(PERCH, XdpMode::Skb)
             .context("attach the program")?;
-        let stages = connect_stages(&mut ebpf)?;
         let maps = Maps::take(&mut ebpf)?;
         let mut live = Self {
             ebpf,
@@ -97,7 +98,23 @@ impl Live {
         Flows {
             v4: self.maps.v4.look_up(&keys.v4).expect("flows can be read"),
             v6: self.maps.v6.look_up(&keys.v6).expect("flows can be read"),
+            ..Flows::default()
         }
+        .with_untrusted(
+            self.maps
+                .v4
+                .look_up_untrusted(&self.maps.settings(), &keys.v4)
+                .expect("untrusted flows can be read"),
+            self.maps
+                .v6
+                .look_up_untrusted(&self.maps.settings(), &keys.v6)
+                .expect("untrusted flows can be read"),
+        )
+    }
+
+    /// Entries that the program has counted in the flow tables.
+    pub fn occupied(&self) -> [u64; 2] {
+        self.maps.occupied().expect("counters can be read")
     }
 
     /// The clocks of the kernel as its programs read them: jiffies, and nanoseconds since boot.
@@ -261,10 +278,22 @@ impl Engine for Live {
     }
 
     fn flows(&self) -> Flows {
+        let settings = self.maps.settings();
         Flows {
             v4: self.maps.v4.read().expect("flows can be read"),
             v6: self.maps.v6.read().expect("flows can be read"),
+            ..Flows::default()
         }
+        .with_untrusted(
+            self.maps
+                .v4
+                .untrusted(&settings)
+                .expect("flows can be read"),
+            self.maps
+                .v6
+                .untrusted(&settings)
+                .expect("flows can be read"),
+        )
     }
 
     fn retire(&mut self, step: Retire, keys: &Keys) -> Vec<bool> {

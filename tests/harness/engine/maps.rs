@@ -12,17 +12,20 @@ use aya::maps::{
 };
 use forebay_common::abi::{
     Backend, Bound, FragmentKey, Fragments, Interface, MAX_RULES, Owner, PortKey, PortPrefix,
-    RETIRE_BATCH, RING_SIZE, RetireBatch, Rule, RuleCounters, Settings, VlanKey, names,
+    RETIRE_BATCH, RING_SIZE, RetireBatch, Reverse, ReverseKey, Rule, RuleCounters, SOURCES,
+    Settings, VlanKey, names,
 };
 use forebay_common::balance::filter;
 use forebay_common::family::{V4, V6};
-use forebay_common::flow::{Flow, FlowKey};
+use forebay_common::flow::{Flow, FlowKey, Place, UntrustedSet};
+use forebay_common::model::UNTRUSTED_SETS;
+use forebay_common::ports;
 use forebay_common::reason::Reason;
 use forebay_common::tables::PerCpu;
 
 use super::Retire;
 use crate::network::Side;
-use crate::world::{FamilyWorld, World};
+use crate::world::{Entries, FamilyWorld, World};
 
 /// A type of the packet path as the value or key of a map.
 #[repr(transparent)]
@@ -41,6 +44,9 @@ impl<A: Words> Words for Flow<A> {}
 impl<A: Words> Words for Backend<A> {}
 impl<A: Words> Words for RetireBatch<A> {}
 impl<A: Words> Words for FragmentKey<A> {}
+impl<A: Words> Words for UntrustedSet<A> {}
+impl<A: Words> Words for ReverseKey<A> {}
+impl<A: Words> Words for Reverse<A> {}
 impl Words for Fragments {}
 impl Words for PerCpu {}
 impl Words for VlanKey {}
@@ -66,6 +72,8 @@ pub(super) struct FamilyMaps<A: Side + Words> {
     virtual_network: LpmTrie<MapData, Raw<A>, u32>,
     retire: Array<MapData, Raw<RetireBatch<A>>>,
     fragments: Table<FragmentKey<A>, Fragments>,
+    untrusted: Array<MapData, Raw<UntrustedSet<A>>>,
+    reverse: LpmTrie<MapData, Raw<ReverseKey<A>>, Raw<Reverse<A>>>,
 }
 
 /// All maps.
@@ -81,6 +89,8 @@ pub(super) struct Maps {
     vlans: HashTable<MapData, Raw<VlanKey>, u32>,
     tx_ports: DevMap<MapData>,
     per_cpu: PerCpuArray<MapData, Raw<PerCpu>>,
+    occupied: Array<MapData, u64>,
+    sources: Array<MapData, u64>,
     filter: Array<MapData, u64>,
     clocks: Array<MapData, [u64; 2]>,
     reasons: PerCpuArray<MapData, u64>,
@@ -123,9 +133,27 @@ fn change<K: Ord, V: PartialEq>(
     Ok(())
 }
 
+/// The keys of a stretch of ports in the trie of replies.
+fn reverse_keys<A: Side + Words>(
+    (address, first, last): &(A, u16, u16),
+) -> impl Iterator<Item = Key<Raw<ReverseKey<A>>>> {
+    let bits = ReverseKey::<A>::BITS - u16::BITS;
+    ports::prefixes(*first, *last)
+        .map(move |(port, length)| Key::new(bits + length, Raw(ReverseKey::new(*address, port))))
+}
+
 impl<A: Side + Words> FamilyMaps<A> {
-    fn take(ebpf: &mut Ebpf, names: [&str; 6]) -> Result<Self> {
-        let [flows, addresses, backends, networks, retire, fragments] = names;
+    fn take(ebpf: &mut Ebpf, names: [&str; 8]) -> Result<Self> {
+        let [
+            flows,
+            addresses,
+            backends,
+            networks,
+            retire,
+            fragments,
+            untrusted,
+            reverse,
+        ] = names;
         Ok(Self {
             flows: take(ebpf, flows)?,
             addresses: take(ebpf, addresses)?,
@@ -133,6 +161,8 @@ impl<A: Side + Words> FamilyMaps<A> {
             virtual_network: take(ebpf, networks)?,
             retire: take(ebpf, retire)?,
             fragments: take(ebpf, fragments)?,
+            untrusted: take(ebpf, untrusted)?,
+            reverse: take(ebpf, reverse)?,
         })
     }
 
@@ -163,7 +193,51 @@ impl<A: Side + Words> FamilyMaps<A> {
             self.virtual_network
                 .insert(&Key::new(*length, Raw(*address)), 1, 0)?;
         }
-        Ok(())
+        let trie = std::cell::RefCell::new(&mut self.reverse);
+        change(
+            &old.reverse,
+            &new.reverse,
+            |stretch, reverse| {
+                let mut keys = reverse_keys(stretch);
+                keys.try_for_each(|key| trie.borrow_mut().insert(&key, Raw(*reverse), 0))
+            },
+            |stretch| reverse_keys(stretch).try_for_each(|key| trie.borrow_mut().remove(&key)),
+        )
+    }
+
+    /// Every untrusted flow entry that is found with these settings.
+    pub(super) fn untrusted(&self, settings: &Settings) -> Result<Entries<A>, MapError> {
+        let mut found = Entries::new();
+        for number in 0..UNTRUSTED_SETS {
+            let Raw(set) = self.untrusted.get(&number, 0)?;
+            let place = |key| Place::of(settings.hash_key, key).set(settings.untrusted_mask);
+            let is_found = |key| place(key) == number;
+            let entries = set.entries().filter(|entry| is_found(&entry.key));
+            found.extend(entries.map(|entry| (entry.key, *entry)));
+        }
+        Ok(found)
+    }
+
+    /// The untrusted flow entries under some keys, as far as they are there.
+    pub(super) fn look_up_untrusted(
+        &self,
+        settings: &Settings,
+        keys: &[FlowKey<A>],
+    ) -> Result<Entries<A>, MapError> {
+        let mut found = Entries::new();
+        for key in keys {
+            let number = Place::of(settings.hash_key, key).set(settings.untrusted_mask);
+            let Raw(set) = self.untrusted.get(&number, 0)?;
+            let of_key = set.entries().filter(|entry| entry.key == *key);
+            found.extend(of_key.map(|entry| (entry.key, *entry)));
+        }
+        Ok(found)
+    }
+
+    /// Forgets all untrusted flows.
+    fn forget_untrusted(&mut self) -> Result<(), MapError> {
+        let nobody = Raw(UntrustedSet::default());
+        (0..UNTRUSTED_SETS).try_for_each(|number| self.untrusted.set(number, nobody, 0))
     }
 
     /// Every flow entry.
@@ -215,6 +289,7 @@ impl<A: Side + Words> FamilyMaps<A> {
                 Retire::Mark => RetireBatch::<A>::MARK,
                 Retire::Remove => RetireBatch::<A>::REMOVE,
                 Retire::Flush => RetireBatch::<A>::FLUSH,
+                Retire::Forget => RetireBatch::<A>::FORGET,
             },
             count: keys.len() as u32,
             keys: [FlowKey::default(); RETIRE_BATCH],
@@ -242,6 +317,8 @@ impl Maps {
             names::VIRTUAL_NETWORK4,
             names::RETIRE4,
             names::FRAGMENTS4,
+            names::UNTRUSTED4,
+            names::REVERSE4,
         ];
         let v6 = [
             names::FLOWS6,
@@ -250,6 +327,8 @@ impl Maps {
             names::VIRTUAL_NETWORK6,
             names::RETIRE6,
             names::FRAGMENTS6,
+            names::UNTRUSTED6,
+            names::REVERSE6,
         ];
         let mut empty = World::unconfigured();
         empty.interfaces.clear();
@@ -265,6 +344,8 @@ impl Maps {
             vlans: take(ebpf, names::VLANS)?,
             tx_ports: take(ebpf, names::TX_PORTS)?,
             per_cpu: take(ebpf, names::PER_CPU)?,
+            occupied: take(ebpf, names::OCCUPIED)?,
+            sources: take(ebpf, names::SOURCES)?,
             filter: take(ebpf, names::ADDRESS_FILTER)?,
             clocks: take(ebpf, names::CLOCKS)?,
             reasons: take(ebpf, names::REASONS)?,
@@ -291,8 +372,22 @@ impl Maps {
         self.configure(world)?;
         self.v4.refill(&world.v4.flows)?;
         self.v6.refill(&world.v6.flows)?;
+        for (index, count) in [world.v4.flows.len(), world.v6.flows.len()]
+            .iter()
+            .enumerate()
+        {
+            self.occupied.set(index as u32, *count as u64, 0)?;
+        }
         self.v4.forget_fragments()?;
         self.v6.forget_fragments()?;
+        self.v4.forget_untrusted()?;
+        self.v6.forget_untrusted()?;
+        if world
+            .settings
+            .is_some_and(|settings| settings.new_flow_cost != 0)
+        {
+            (0..SOURCES).try_for_each(|place| self.sources.set(place, 0, 0))?;
+        }
         let nothing = PerCpuValues::try_from(vec![Raw(PerCpu::default()); cpus])?;
         self.per_cpu.set(0, nothing, 0)?;
         Ok(())
@@ -367,6 +462,16 @@ impl Maps {
         }
         self.spreads.set(id, &map, 0)?;
         Ok(())
+    }
+
+    /// The settings.
+    pub(super) fn settings(&self) -> Settings {
+        self.written.settings.unwrap_or_default()
+    }
+
+    /// Entries that the program has counted in the flow tables.
+    pub(super) fn occupied(&self) -> Result<[u64; 2], MapError> {
+        Ok([self.occupied.get(&0, 0)?, self.occupied.get(&1, 0)?])
     }
 
     /// Sets the time in the settings.

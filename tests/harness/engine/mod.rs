@@ -71,6 +71,8 @@ pub enum Retire {
     Remove,
     /// Marks it, whether or not it is over.
     Flush,
+    /// Forgets it, if it is untrusted.
+    Forget,
 }
 
 /// Keys of flows.

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forebay_common::abi::{
-    Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, Rule, RuleCounters,
+    Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, Reverse, Rule, RuleCounters,
     Settings, VlanKey,
 };
-use forebay_common::flow::{Direction, Flow, FlowKey, FlowRef};
+use forebay_common::flow::{Direction, Flow, FlowKey, FlowRef, SetRef};
 use forebay_common::model::{FamilyModel, ModelTables};
-use forebay_common::pipeline::{self, Exit, mark_flushed, mark_retiring, remove_retiring};
+use forebay_common::pipeline::{
+    self, Exit, forget_both, mark_flushed, mark_retiring, remove_retiring,
+};
 use forebay_common::reason::Reason;
 use forebay_common::tables::{InsertError, PerCpu, Route, Scratch, Shared, Tables};
 use forebay_common::wire::HostFrame;
@@ -42,6 +44,10 @@ fn family<A: WorldSide>(
     let backends = world.backends.iter();
     model.backends = backends
         .map(|(id, a)| (*id, Backend { address: *a }))
+        .collect();
+    let reverse = world.reverse.iter();
+    model.reverse = reverse
+        .map(|((address, first, last), found)| (*address, *first, *last, *found))
         .collect();
     model.virtual_network = world.virtual_network.iter().copied().collect();
     for (key, flow) in flows {
@@ -95,8 +101,15 @@ impl Engine for Model {
     }
 
     fn configure(&mut self, world: &World) {
-        let flows = self.flows();
         let tables = &mut self.tables.0;
+        let flows = Flows {
+            v4: tables.v4.flows(),
+            v6: tables.v6.flows(),
+            ..Flows::default()
+        };
+        let untrusted4 = std::mem::take(&mut tables.v4.untrusted);
+        let untrusted6 = std::mem::take(&mut tables.v6.untrusted);
+        let sources = std::mem::take(&mut tables.sources);
         let rule_counters = std::mem::take(&mut tables.rule_counters);
         let per_cpu = std::mem::take(&mut tables.per_cpu);
         let fragments4 = std::mem::take(&mut tables.v4.fragments);
@@ -107,6 +120,9 @@ impl Engine for Model {
         tables.per_cpu = per_cpu;
         tables.v4.fragments = fragments4;
         tables.v6.fragments = fragments6;
+        tables.v4.untrusted = untrusted4;
+        tables.v6.untrusted = untrusted6;
+        tables.sources = sources;
     }
 
     fn set_now(&mut self, now: u64) {
@@ -142,10 +158,16 @@ impl Engine for Model {
     }
 
     fn flows(&self) -> Flows {
+        let settings = self.tables.0.settings.unwrap_or_default();
         Flows {
             v4: self.tables.0.v4.flows(),
             v6: self.tables.0.v6.flows(),
+            ..Flows::default()
         }
+        .with_untrusted(
+            self.tables.0.v4.untrusted(&settings),
+            self.tables.0.v6.untrusted(&settings),
+        )
     }
 
     fn retire(&mut self, step: Retire, keys: &Keys) -> Vec<bool> {
@@ -170,6 +192,7 @@ impl Planned {
             Retire::Mark => mark_retiring(self, key),
             Retire::Remove => remove_retiring(self, key),
             Retire::Flush => mark_flushed(self, key),
+            Retire::Forget => forget_both(self, key),
         }
     }
 }
@@ -219,6 +242,20 @@ impl Shared for Planned {
         self.0.per_cpu(look)
     }
 
+    fn source(&self, place: u32) -> Option<u64> {
+        self.0.source(place)
+    }
+
+    fn set_source(&self, place: u32, word: u64) {
+        self.0.set_source(place, word);
+    }
+
+    fn lock(&self, _: u32) -> bool {
+        true
+    }
+
+    fn unlock(&self, _: u32) {}
+
     fn address_filter(&self, word: u32) -> u64 {
         self.0.address_filter(word)
     }
@@ -263,6 +300,18 @@ impl<A: Side> Tables<A> for Planned {
 
     fn remove_former(&self, key: &FlowKey<A>) {
         self.0.remove_former(key);
+    }
+
+    fn occupied(&self) -> u64 {
+        Tables::<A>::occupied(&self.0)
+    }
+
+    fn untrusted_set(&self, number: u32) -> Option<SetRef<'_, A>> {
+        self.0.untrusted_set(number)
+    }
+
+    fn reverse(&self, instance: A, port: u16) -> Option<&Reverse<A>> {
+        self.0.reverse(instance, port)
     }
 
     fn owner(&self, address: A) -> Option<&Owner> {

@@ -12,6 +12,7 @@ use crate::world::{BACKENDS, CAPACITY, Half, Pair, World, ring_of, set_idle, wei
 use forebay_common::abi::{Interface, Owner, Rule, Settings};
 use forebay_common::family::V6;
 use forebay_common::flow::{Seen, Timeouts, marks};
+use forebay_common::model::UNTRUSTED_SETS;
 
 /// A few rings, under the ids after [`FIRST_RING`]. Filling one in the kernel takes longer than a sequence, and
 /// putting one in its place waits for all CPUs, so most sequences change which rule has which.
@@ -52,6 +53,10 @@ pub fn scene(chance: &mut Chance) -> World {
         udp_unreplied: chance.within(1, 150) as u32,
         icmp_idle: 60,
     };
+    settings.untrusted_mask = *chance.pick(&[0, 7, UNTRUSTED_SETS - 1]);
+    if chance.one_in(4) {
+        settings.new_flow_cost = settings.second * Settings::COSTS / chance.within(1, 6) as u32;
+    }
     settings.grace = *chance.pick(&[0, 1, 10]);
     settings.hop_lifetime = *chance.pick(&[0, 10, 1_000]);
     let idle = *chance.pick(&[3, 100, 2_000]);

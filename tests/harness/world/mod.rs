@@ -11,13 +11,16 @@ mod pair;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
-use forebay_common::abi::{Bound, Interface, LAYOUT_VERSION, Owner, PortKey, Rule, Settings};
+use forebay_common::abi::{
+    Bound, Interface, LAYOUT_VERSION, Owner, PortKey, Reverse, Rule, Settings,
+};
 use forebay_common::balance::{Distribution, RingMember, build_ring};
 use forebay_common::family::{V4, V6};
 use forebay_common::flow::{Flow, FlowKey, Timeouts};
+use forebay_common::model::UNTRUSTED_SETS;
 use forebay_common::wire::Mac;
 
-pub use flows::Flows;
+pub use flows::{Entries, Flows};
 pub use forms::{RULE_EVERY, RULE_NAT, RULE_NAT_POOL, RULE_NAT_RANGE, RULE_RANGE, RULE_SINGLE_ALL};
 pub use pair::{Half, Pair};
 
@@ -49,6 +52,8 @@ pub const SECOND: u32 = 1_000;
 pub const HOP_LIFETIME: u32 = 1_000;
 /// Entries of a flow table.
 pub const CAPACITY: u32 = 128;
+/// Entries of a flow table from which on flows stay untrusted, in a default world.
+pub const PROMOTE_BELOW: u32 = CAPACITY * 4 / 5;
 
 /// Who backend ids stand for, in both families. The first are good ones.
 pub const BACKENDS: [(u32, Host); 14] = [
@@ -95,6 +100,8 @@ pub struct FamilyWorld<A: Side> {
     pub backends: BTreeMap<u32, A>,
     /// Prefixes of the virtual network: address and length.
     pub virtual_network: BTreeSet<(A, u32)>,
+    /// Instances' TCP ports, first and last of a stretch, that have one frontend's flows only.
+    pub reverse: BTreeMap<(A, u16, u16), Reverse<A>>,
     /// Flow entries to begin with.
     pub flows: BTreeMap<FlowKey<A>, Flow<A>>,
 }
@@ -105,6 +112,7 @@ impl<A: Side> Default for FamilyWorld<A> {
             addresses: BTreeMap::new(),
             backends: BTreeMap::new(),
             virtual_network: BTreeSet::new(),
+            reverse: BTreeMap::new(),
             flows: BTreeMap::new(),
         }
     }
@@ -232,7 +240,9 @@ fn default_settings() -> Settings {
         hop_lifetime: HOP_LIFETIME,
         grace: GRACE,
         second: SECOND,
-        padding: 0,
+        untrusted_mask: UNTRUSTED_SETS - 1,
+        promote_below: PROMOTE_BELOW,
+        new_flow_cost: 0,
         test_now: NOW,
     }
 }

@@ -9,7 +9,7 @@ use forebay_tests::network::IpVersion;
 use forebay_tests::network::plan::{INSTANCES, ONE_ARM_CLIENT, SOUTH};
 use forebay_tests::world::{NOW, Pair, RULE_WEB};
 
-use super::{answered, opened_pair, opens, reaches_client, reaches_instance, requested};
+use super::{answered, opens, reaches_client, reaches_instance, requested};
 
 /// The cases.
 pub(super) fn cases() -> Vec<Case> {
@@ -112,12 +112,9 @@ fn crossing(version: IpVersion, name: &str, tags: &[(u16, u16)]) -> Vec<Case> {
             ),
         ];
     }
-    let mut untold = opened_pair(&first, RULE_WEB, 8_080, NOW);
-    untold.to.packets = 0;
-    untold.to.bytes = 0;
     let refused = || Expect::end(Reason::VlanCrossing);
     vec![
-        case("a first packet is refused").step(&first, refused().flows([untold]).opens(RULE_WEB)),
+        case("a first packet is refused").step(&first, refused()),
         case("a request is refused")
             .with_flows([&pair])
             .step(&request, refused()),

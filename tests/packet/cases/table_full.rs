@@ -1,11 +1,10 @@
-//! A full flow table refuses new flows and touches no other.
+//! A full flow table touches no flow: new ones work all the same, untrusted.
 
-use forebay_common::reason::Reason;
-use forebay_tests::case::{Case, Expect};
+use forebay_tests::case::Case;
 use forebay_tests::frame::Frame;
 use forebay_tests::network::IpVersion;
 use forebay_tests::network::plan::CLIENT_2;
-use forebay_tests::world::{CAPACITY, GRACE, NOW, Pair, RULE_NAMES, RULE_WEB, World};
+use forebay_tests::world::{CAPACITY, GRACE, NOW, Pair, RULE_NAMES, RULE_WEB};
 
 use super::{opened_pair, opens, reaches_instance, requested};
 
@@ -24,17 +23,10 @@ fn crowd(version: IpVersion, flows: u32) -> Vec<Pair> {
         .collect()
 }
 
-/// Leaves room for one entry.
-fn remove_half_a_flow(world: &mut World) {
-    world.v4.flows.pop_first();
-    world.v6.flows.pop_first();
-}
-
 fn of(version: IpVersion) -> Vec<Case> {
     let all = crowd(version, CAPACITY / 2);
     let but_one = &all[1..];
     let (tcp, udp) = (Frame::of(version), Frame::datagram(version));
-    let full = || Expect::end(Reason::FlowTableFull);
     let case = |name: &str, flows: &[Pair]| Case::new(version, name).with_flows(flows);
 
     let request = all[7].request();
@@ -42,9 +34,14 @@ fn of(version: IpVersion) -> Vec<Case> {
     after[7] = requested(&all[7], &request, NOW);
     let goes_on = reaches_instance(&request, after[7].clone()).flows(after);
 
+    let new = |frame: &Frame, rule, port, others: &[Pair]| {
+        let pair = opened_pair(frame, rule, port, NOW);
+        opens(frame, rule, port, NOW).flows(others.iter().cloned().chain([pair]))
+    };
     let opened = opened_pair(&tcp, RULE_WEB, 8_080, NOW);
-    let with_new = but_one.iter().cloned().chain([opened]);
-    let last = opens(&tcp, RULE_WEB, 8_080, NOW).flows(with_new);
+    let both = opened_pair(&udp, RULE_NAMES, 5_353, NOW);
+    let second =
+        opens(&udp, RULE_NAMES, 5_353, NOW).flows(but_one.iter().cloned().chain([opened, both]));
 
     let mut successor = all.clone();
     let when = NOW + u64::from(all[7].idle_timeout + GRACE) + 1;
@@ -59,16 +56,14 @@ fn of(version: IpVersion) -> Vec<Case> {
     let pair = opened_pair(&elsewhere, RULE_NAMES, 5_353, NOW);
     let beside = opens(&elsewhere, RULE_NAMES, 5_353, NOW).flows(all.iter().cloned().chain([pair]));
     vec![
-        case("a full table refuses a SYN", &all).step(&tcp, full()),
-        case("a full table refuses a datagram", &all).step(&udp, full()),
+        case("a full table leaves a new connection untrusted", &all)
+            .step(&tcp, new(&tcp, RULE_WEB, 8_080, &all)),
+        case("a full table leaves new datagrams untrusted", &all)
+            .step(&udp, new(&udp, RULE_NAMES, 5_353, &all)),
         case("a full table forwards what it knows", &all).step(&request, goes_on),
-        case("a table with room for half a flow refuses it whole", &all)
-            .given(remove_half_a_flow)
-            .step(&tcp, full())
-            .step(&udp, full()),
-        case("a table takes its last flow", but_one)
-            .step(&tcp, last)
-            .step(&udp, full()),
+        case("new flows take no room in the table", but_one)
+            .step(&tcp, new(&tcp, RULE_WEB, 8_080, but_one))
+            .step(&udp, second),
         case(
             "an expired flow makes room for its successor in a full table",
             &all,

@@ -34,6 +34,7 @@ struct Event<'e> {
     frame: &'e [u8],
     outcome: &'e Outcome,
     flows: &'e Flows,
+    world: &'e World,
 }
 
 /// Runs random frames over random tables, reloads and sweeps in between, and shows each to `check`.
@@ -73,6 +74,7 @@ fn random_frames(
                 frame: &frame,
                 outcome: &outcome,
                 flows: &flows,
+                world: &world,
             });
         }
     }

@@ -31,16 +31,9 @@ const TABLES: [MissingTable; 5] = [
     table("security_group", "a security group"),
 ];
 
-const KEYS: [MissingKey; 18] = [
+const KEYS: [MissingKey; 17] = [
     key("node", "full_nat_ipv4", "full-nat", UNSET, is_set),
     key("node", "full_nat_ipv6", "full-nat", UNSET, is_set),
-    key(
-        "limits",
-        "new_flows_per_second_per_source",
-        "a limit of new flows",
-        "0",
-        is_not_zero,
-    ),
     key("timeouts", "drain", "draining", UNSET, is_set),
     key("api", "metrics", "the metrics server", UNSET, is_set),
     key("api", "whoami", "whoami", UNSET, is_set),
@@ -175,10 +168,6 @@ fn is(value: &Value, words: &[&str]) -> bool {
 
 fn is_set(value: &Value) -> bool {
     value.as_str().is_some_and(|text| !text.is_empty())
-}
-
-fn is_not_zero(value: &Value) -> bool {
-    value.as_integer().is_some_and(|number| number != 0)
 }
 
 fn is_ipv4_prefix(value: &Value) -> bool {

@@ -11,11 +11,14 @@ use ipnet::IpNet;
 use super::ids::{Bits, Ids, NoIdLeft};
 use super::nat_ports::NatPorts;
 use super::state::{HostInterface, TableState, needs_kernel};
+use super::{Sizes, reverse};
 use crate::clock::TickRate;
 use crate::config::model::{Config, InboundNatRule, NatTarget, Rule};
 
 /// Next hops are looked up again after this time, so that forwarding heals without the daemon.
 pub const HOP_LIFETIME: Duration = Duration::from_secs(1);
+/// How full a flow table may be for untrusted flows to be promoted, percent of its entries.
+const PROMOTE_PERCENT: u32 = 80;
 /// After this time no CPU can still be using a flow entry that it found before, even one whose
 /// hypervisor has let it wait.
 const GRACE: Duration = Duration::from_millis(40);
@@ -93,6 +96,7 @@ pub(super) struct Inputs<'c> {
     pub(super) host: &'c [HostInterface],
     pub(super) ids: &'c Ids,
     pub(super) rate: TickRate,
+    pub(super) sizes: Sizes,
     pub(super) hash_key: [u64; 2],
     pub(super) hops_valid_from: u32,
     /// Whether public addresses are answered for.
@@ -135,6 +139,7 @@ impl Inputs<'_> {
         }
         self.add_instances(&mut state);
         let services = self.add_rules(&mut state)?;
+        reverse::add(self.config, &mut state);
         self.add_frontends(&mut state, &services);
         Ok(state)
     }
@@ -158,8 +163,18 @@ impl Inputs<'_> {
             hop_lifetime: ticks(HOP_LIFETIME),
             grace: ticks(GRACE),
             second: ticks(Duration::from_secs(1)),
-            padding: 0,
+            untrusted_mask: self.sizes.untrusted_sets - 1,
+            promote_below: self.sizes.entries / 100 * PROMOTE_PERCENT,
+            new_flow_cost: self.new_flow_cost(),
             test_now: 0,
+        }
+    }
+
+    /// What a new flow costs its source, when a second's worth of the clock pays for as many as are allowed.
+    fn new_flow_cost(&self) -> u32 {
+        match self.config.limits.new_flows_per_second_per_source {
+            0 => 0,
+            most => (self.rate.ticks(Duration::from_secs(1)) * Settings::COSTS / most).max(1),
         }
     }
 

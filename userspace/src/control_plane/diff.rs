@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use forebay_common::abi::{Bound, Interface, Owner, PortKey, Rule, Settings};
+use forebay_common::abi::{Bound, Interface, Owner, PortKey, Reverse, Rule, Settings};
 use forebay_common::balance::RingMember;
 use forebay_common::family::{V4, V6};
 
@@ -20,6 +20,9 @@ pub enum FamilyChange<A> {
     Backend(u32, Option<A>),
     /// A prefix of the virtual network (length, address) comes or goes.
     VirtualNetwork(u32, A, bool),
+    /// Whose replies a stretch of an instance's TCP ports sends (address, first port, leading bits); `None`:
+    /// nobody's alone.
+    Reverse((A, u16, u32), Option<Reverse<A>>),
 }
 
 /// One write.
@@ -96,7 +99,7 @@ fn family_steps<A: Ord + Copy>(
     applied: &FamilyState<A>,
     desired: &FamilyState<A>,
     change: impl Fn(FamilyChange<A>) -> Change + Copy,
-) -> [Steps; 3] {
+) -> [Steps; 4] {
     [
         network_steps(&applied.virtual_network, &desired.virtual_network, change),
         steps(&applied.backends, &desired.backends, |id, address| {
@@ -105,14 +108,19 @@ fn family_steps<A: Ord + Copy>(
         steps(&applied.addresses, &desired.addresses, |address, owner| {
             change(FamilyChange::Address(address, owner))
         }),
+        steps(&applied.reverse, &desired.reverse, |ports, reverse| {
+            change(FamilyChange::Reverse(ports, reverse))
+        }),
     ]
 }
 
 /// The writes that lead from `applied` to `desired`, in order.
 pub(super) fn changes(applied: &TableState, desired: &TableState) -> Vec<Change> {
     let interfaces = steps(&applied.interfaces, &desired.interfaces, Change::Interface);
-    let [networks4, backends4, addresses4] = family_steps(&applied.v4, &desired.v4, Change::V4);
-    let [networks6, backends6, addresses6] = family_steps(&applied.v6, &desired.v6, Change::V6);
+    let [networks4, backends4, addresses4, reverse4] =
+        family_steps(&applied.v4, &desired.v4, Change::V4);
+    let [networks6, backends6, addresses6, reverse6] =
+        family_steps(&applied.v6, &desired.v6, Change::V6);
     let rings = steps(&applied.rings, &desired.rings, |id, ring| {
         let members = ring.map(|ring| match ring {
             Ring::Members(members) => members,
@@ -147,7 +155,7 @@ pub(super) fn changes(applied: &TableState, desired: &TableState) -> Vec<Change>
     removals.push(retire.into_iter().chain(clean_up).collect());
     changes.extend(filter_before);
     // Rules are found by way of their frontend's address, so a new frontend appears with all of its.
-    for step in [addresses4, addresses6] {
+    for step in [addresses4, addresses6, reverse4, reverse6] {
         changes.extend(step.set);
         removals.push(step.remove);
     }

@@ -16,6 +16,7 @@ mod nat_ports;
 mod plan;
 mod ports;
 mod reset;
+mod reverse;
 mod rules;
 mod state;
 mod sweep;
@@ -57,12 +58,24 @@ pub enum Event {
     Census(Census),
     /// `forebay advertise` was said.
     Advertise(bool),
+    /// The tables that the program fills have these sizes now.
+    Sizes(Sizes),
+}
+
+/// Sizes of the tables that the program fills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Entries of a flow table: two for each flow.
+    pub entries: u32,
+    /// Sets of a table of untrusted flows, a power of two.
+    pub untrusted_sets: u32,
 }
 
 /// The control plane.
 #[derive(Debug, Clone)]
 pub struct ControlPlane {
     rate: TickRate,
+    sizes: Sizes,
     hash_key: [u64; 2],
     config: Option<Arc<Config>>,
     host: Vec<HostInterface>,
@@ -79,9 +92,10 @@ pub struct ControlPlane {
 
 impl ControlPlane {
     /// A control plane over tables that hold `adopted`.
-    pub fn new(rate: TickRate, hash_key: [u64; 2], adopted: TableState) -> Self {
+    pub fn new(rate: TickRate, sizes: Sizes, hash_key: [u64; 2], adopted: TableState) -> Self {
         Self {
             rate,
+            sizes,
             hash_key,
             config: None,
             host: Vec::new(),
@@ -139,12 +153,13 @@ impl ControlPlane {
                 }
             }
             Event::Advertise(on) => self.said = Some(on),
+            Event::Sizes(sizes) => self.sizes = sizes,
             Event::Census(census) => {
                 // A packet takes microseconds, a pass of the sweep much longer.
                 self.cooling.swap(0, 1);
                 self.cooling[1].clear();
                 let in_use = |address: &IpAddr| census.frontends.contains(address);
-                if !self.ids.release_unused(&census.rules(), in_use) {
+                if !census.is_complete || !self.ids.release_unused(&census.rules(), in_use) {
                     return Ok(Vec::new());
                 }
             }
@@ -233,6 +248,7 @@ impl ControlPlane {
             host: &self.host,
             ids: &self.ids,
             rate: self.rate,
+            sizes: self.sizes,
             hash_key: self.hash_key,
             hops_valid_from: self.hops_valid_from,
             advertises: advertise::is_on(config.node.advertise, self.said),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use forebay_common::abi::{Bound, Interface, Owner, PortKey, Rule, Settings, VlanKey};
+use forebay_common::abi::{Bound, Interface, Owner, PortKey, Reverse, Rule, Settings, VlanKey};
 use forebay_common::balance::{RingMember, filter};
 use forebay_common::family::{Family, V4, V6};
 use forebay_common::wire::Mac;
@@ -29,6 +29,8 @@ pub struct FamilyState<A: Ord> {
     pub backends: BTreeMap<u32, A>,
     /// Prefixes of the virtual network: length, address.
     pub virtual_network: BTreeSet<(u32, A)>,
+    /// Whose replies instances' TCP ports send, by address, first port and leading bits of it.
+    pub reverse: BTreeMap<(A, u16, u32), Reverse<A>>,
 }
 
 impl<A: Ord> Default for FamilyState<A> {
@@ -37,6 +39,7 @@ impl<A: Ord> Default for FamilyState<A> {
             addresses: BTreeMap::new(),
             backends: BTreeMap::new(),
             virtual_network: BTreeSet::new(),
+            reverse: BTreeMap::new(),
         }
     }
 }

@@ -69,7 +69,7 @@ pub fn may_wait<A: Family>(
 }
 
 /// What a full pass over the flows met. Flows are counted once, at the direction towards the instance.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Census {
     /// Flows by rule id and member's address.
     pub members: BTreeMap<(u32, IpAddr), u64>,
@@ -77,14 +77,56 @@ pub struct Census {
     pub frontends: BTreeSet<IpAddr>,
     /// Entries, both directions: IPv4, IPv6.
     pub entries: [u64; 2],
+    /// Untrusted entries, IPv4, IPv6.
+    pub untrusted: [u64; 2],
+    /// False when the untrusted flows are those of an earlier count.
+    pub is_complete: bool,
     /// Flows by state.
     pub states: BTreeMap<&'static str, u64>,
 }
 
+impl Default for Census {
+    fn default() -> Self {
+        Self {
+            members: BTreeMap::new(),
+            frontends: BTreeSet::new(),
+            entries: [0; 2],
+            untrusted: [0; 2],
+            is_complete: true,
+            states: BTreeMap::new(),
+        }
+    }
+}
+
 impl Census {
-    /// Counts one entry.
+    /// Counts one entry of a flow table.
     pub fn add<A: Family + Into<IpAddr>>(&mut self, key: &FlowKey<A>, flow: &Flow<A>) {
         self.entries[usize::from(A::AF != forebay_common::family::V4::AF)] += 1;
+        self.add_flow(key, flow);
+    }
+
+    /// Counts one entry of a table of untrusted flows.
+    pub fn add_untrusted<A: Family + Into<IpAddr>>(&mut self, key: &FlowKey<A>, flow: &Flow<A>) {
+        self.untrusted[usize::from(A::AF != forebay_common::family::V4::AF)] += 1;
+        self.add_flow(key, flow);
+    }
+
+    /// Adds the untrusted flows of an earlier count, which may have ended since.
+    pub fn add_former_untrusted(&mut self, former: &Self) {
+        self.is_complete = false;
+        for (mine, theirs) in self.untrusted.iter_mut().zip(former.untrusted) {
+            *mine += theirs;
+        }
+        for (member, flows) in &former.members {
+            *self.members.entry(*member).or_default() += flows;
+        }
+        self.frontends.extend(&former.frontends);
+        for (state, flows) in &former.states {
+            *self.states.entry(*state).or_default() += flows;
+        }
+    }
+
+    fn add_flow<A: Family + Into<IpAddr>>(&mut self, key: &FlowKey<A>, flow: &Flow<A>) {
         if FlowKind::direction(flow.kind) != Direction::ToInstance
             || flow.marks & marks::RETIRING != 0
         {

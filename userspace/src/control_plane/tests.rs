@@ -12,6 +12,11 @@ use forebay_common::wire::{Mac, TCP, UDP};
 use super::*;
 use crate::config;
 
+const SIZES: Sizes = Sizes {
+    entries: 1_000,
+    untrusted_sets: 16,
+};
+
 const SAMPLE: &str = r#"
 [node]
 name = "lb1"
@@ -77,7 +82,7 @@ fn host() -> Vec<HostInterface> {
 }
 
 fn control_plane() -> ControlPlane {
-    let mut control_plane = ControlPlane::new(TickRate(250), [1, 2], TableState::default());
+    let mut control_plane = ControlPlane::new(TickRate(250), SIZES, [1, 2], TableState::default());
     control_plane.handle(Event::Host(host())).unwrap();
     control_plane
 }
@@ -246,7 +251,7 @@ fn a_new_daemon_takes_over_the_ids_it_finds() {
         )))
         .unwrap();
     first.handle(Event::Config(parsed(SAMPLE))).unwrap();
-    let mut second = ControlPlane::new(TickRate(250), [1, 2], left_behind(&first));
+    let mut second = ControlPlane::new(TickRate(250), SIZES, [1, 2], left_behind(&first));
     second.handle(Event::Host(host())).unwrap();
     second.handle(Event::Config(parsed(SAMPLE))).unwrap();
     let ids = |control_plane: &ControlPlane| -> BTreeMap<PortKey, u32> {
@@ -291,7 +296,7 @@ fn a_new_daemon_with_an_edited_file_never_fills_a_ring_that_rules_still_use() {
             "pool = \"own\"\nbackend_port",
             1,
         );
-    let mut second = ControlPlane::new(TickRate(250), [1, 2], adopted.clone());
+    let mut second = ControlPlane::new(TickRate(250), SIZES, [1, 2], adopted.clone());
     second.handle(Event::Host(host())).unwrap();
     let changes = second.handle(Event::Config(parsed(&moved))).unwrap();
     let filled = changes.iter().filter_map(|change| match change {
@@ -484,7 +489,7 @@ fn more_attached_interfaces_than_slots_are_refused() {
 fn the_slot_of_an_interface_that_went_while_no_daemon_ran_is_kept_for_a_while() {
     let mut first = control_plane();
     first.handle(Event::Config(parsed(SAMPLE))).unwrap();
-    let mut second = ControlPlane::new(TickRate(250), [1, 2], first.applied().clone());
+    let mut second = ControlPlane::new(TickRate(250), SIZES, [1, 2], first.applied().clone());
     let mut changed = host()[..1].to_vec();
     changed.push(vlan("new", 20, 5));
     second.handle(Event::Host(changed)).unwrap();

@@ -9,7 +9,7 @@ use forebay_common::abi::{
     PortKey, RING_SIZE, Rule, RuleCounters,
 };
 use forebay_common::family::{V4, V6};
-use forebay_common::flow::FlowKey;
+use forebay_common::flow::{FlowKey, WAYS};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -22,7 +22,9 @@ use crate::config::{self, Diagnostics, Loaded};
 use crate::control_plane::{Event, FamilyState, PlannedChange, RingKey, plan};
 use crate::dataplane::FlowFamily;
 use crate::explain::{self, Snapshot};
-use crate::host::{default_flows, facts, flow_table_bytes, total_memory};
+use crate::host::{
+    default_flows, facts, flow_table_bytes, total_memory, untrusted_bytes, untrusted_sets,
+};
 
 /// `show flows` without `--limit`.
 const FLOW_LIMIT: usize = 1000;
@@ -219,6 +221,7 @@ impl Daemon {
         FlowKey<A>: crate::dataplane::Plain,
         forebay_common::flow::Flow<A>: crate::dataplane::Plain,
         forebay_common::abi::RetireBatch<A>: crate::dataplane::Plain,
+        forebay_common::flow::UntrustedSet<A>: crate::dataplane::Plain,
     {
         let rule = family.addresses.get(&key.destination).and_then(|owner| {
             let port = PortKey::new(owner.id, key.protocol as u8, key.destination_port());
@@ -239,14 +242,19 @@ impl Daemon {
                 protocol: key.protocol,
             })
         });
+        let hash_key = self.control_plane.applied().settings.hash_key;
+        let get = |key: &FlowKey<A>| match table.get(key)? {
+            Some(flow) => Ok(Some(flow)),
+            None => table.get_untrusted(hash_key, key),
+        };
         let mut found = Vec::new();
         for key in replies.chain([key]) {
-            let Some(flow) = table.get(&key)? else {
+            let Some(flow) = get(&key)? else {
                 continue;
             };
             let other = flow.reply_key(key.protocol);
             found.push((key, flow));
-            found.extend(table.get(&other)?.map(|flow| (other, flow)));
+            found.extend(get(&other)?.map(|flow| (other, flow)));
         }
         Ok(found)
     }
@@ -351,9 +359,12 @@ fn tables(config: &config::model::Config) -> Vec<api::TableSize> {
     };
     let array =
         |entries: u32, value: usize| u64::from(entries) * (value as u64).next_multiple_of(8);
+    let slots = u64::from(untrusted_sets(flows as u32)) * WAYS as u64;
     vec![
         size("flows-ipv4", flows * 2, flow_table_bytes::<V4>(flows)),
         size("flows-ipv6", flows * 2, flow_table_bytes::<V6>(flows)),
+        size("untrusted-ipv4", slots, untrusted_bytes::<V4>(flows as u32)),
+        size("untrusted-ipv6", slots, untrusted_bytes::<V6>(flows as u32)),
         size(
             "rings",
             rings.len() as u64,

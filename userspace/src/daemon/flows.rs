@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use anyhow::Result;
 use forebay_common::abi::{RetireBatch, Settings};
-use forebay_common::flow::{Direction, Flow, FlowKey, FlowKind, lifetime, marks};
+use forebay_common::flow::{Direction, Flow, FlowKey, FlowKind, UntrustedSet, lifetime, marks};
 
 use crate::api;
 use crate::clock::TickRate;
@@ -46,24 +46,36 @@ impl FlowView<'_> {
         RetireBatch<A>: crate::dataplane::Plain,
         FlowKey<A>: crate::dataplane::Plain,
         Flow<A>: crate::dataplane::Plain,
+        UntrustedSet<A>: crate::dataplane::Plain,
     {
-        let mut failed = None;
-        table.visit(|key, flow| {
-            if listed.len() >= filter.limit {
-                return false;
-            }
-            let first = FlowKind::direction(flow.kind) == Direction::ToInstance
-                && flow.marks & marks::RETIRING == 0;
-            if !first || !lets_through(self.config, filter, key, flow) {
-                return true;
-            }
-            match table.get(&flow.reply_key(key.protocol)) {
-                Ok(reply) => listed.extend(self.line(key, flow, reply.as_ref())),
-                Err(error) => failed = Some(error),
-            }
-            failed.is_none()
-        })?;
-        failed.map_or(Ok(()), Err)
+        let reply_of = |key: &FlowKey<A>| table.get(key);
+        table.visit(|key, flow| self.see(key, flow, &reply_of, filter, listed))?;
+        let hash_key = self.settings.hash_key;
+        let reply_of = |key: &FlowKey<A>| table.get_untrusted(hash_key, key);
+        table.visit_untrusted(|key, flow| self.see(key, flow, &reply_of, filter, listed))
+    }
+
+    /// Lists an entry if it is the first direction of a flow that the filter lets through. Says whether
+    /// there is room for more.
+    fn see<A: FlowFamily>(
+        &self,
+        key: &FlowKey<A>,
+        flow: &Flow<A>,
+        reply_of: &dyn Fn(&FlowKey<A>) -> Result<Option<Flow<A>>>,
+        filter: &api::FlowFilter,
+        listed: &mut Vec<api::Flow>,
+    ) -> bool {
+        if listed.len() >= filter.limit {
+            return false;
+        }
+        let is_first = FlowKind::direction(flow.kind) == Direction::ToInstance
+            && flow.marks & marks::RETIRING == 0;
+        if is_first && lets_through(self.config, filter, key, flow) {
+            // An other direction that cannot be read tells nothing more about the flow.
+            let reply = reply_of(&flow.reply_key(key.protocol)).ok().flatten();
+            listed.extend(self.line(key, flow, reply.as_ref()));
+        }
+        true
     }
 
     /// One line; `None` when the flow is over and only waits for the sweep.

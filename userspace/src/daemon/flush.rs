@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use forebay_common::abi::RetireBatch;
-use forebay_common::flow::{Direction, Flow, FlowKey, FlowKind, marks};
+use forebay_common::flow::{Direction, Flow, FlowKey, FlowKind, UntrustedSet, marks};
 use tokio::sync::oneshot;
 
 use super::Daemon;
@@ -59,8 +59,9 @@ impl Job {
         let (v4, v6) = (&self.flows.v4, &self.flows.v6);
         let (ended4, told4) = self.end(v4)?;
         let (ended6, told6) = self.end(v6)?;
+        let forgotten = self.forget(v4)? + self.forget(v6)?;
         let done = Flushed {
-            flows: ended4.len() + ended6.len(),
+            flows: ended4.len() + ended6.len() + forgotten,
             reset: (told4.len() + told6.len()) / 2,
         };
         if done.reset > 0 {
@@ -78,6 +79,7 @@ impl Job {
         FlowKey<A>: Plain,
         Flow<A>: Plain,
         RetireBatch<A>: Plain,
+        UntrustedSet<A>: Plain,
     {
         let mut keys = Vec::new();
         table.visit(|key, flow| {
@@ -94,6 +96,26 @@ impl Job {
         Ok((ended, told))
     }
 
+    /// Forgets the untrusted flows that the filter lets through; nobody holds anything open by them. Returns how
+    /// many.
+    fn forget<A: FlowFamily>(&self, table: &FlowTable<A>) -> Result<usize>
+    where
+        FlowKey<A>: Plain,
+        Flow<A>: Plain,
+        RetireBatch<A>: Plain,
+        UntrustedSet<A>: Plain,
+    {
+        let mut keys = Vec::new();
+        table.visit_untrusted(|key, flow| {
+            let is_first = FlowKind::direction(flow.kind) == Direction::ToInstance;
+            if is_first && lets_through(&self.config, &self.filter, key, flow) {
+                keys.push(*key);
+            }
+            true
+        })?;
+        Ok(table.forget(&keys)?.len())
+    }
+
     /// Tells those sides that expect another number by now.
     fn tell_again<A: FlowFamily>(
         &self,
@@ -105,6 +127,7 @@ impl Job {
         FlowKey<A>: Plain,
         Flow<A>: Plain,
         RetireBatch<A>: Plain,
+        UntrustedSet<A>: Plain,
     {
         let told: std::collections::BTreeSet<&Reset> = told.iter().collect();
         let mut now = resets(table, ended)?;
@@ -119,6 +142,7 @@ where
     FlowKey<A>: Plain,
     Flow<A>: Plain,
     RetireBatch<A>: Plain,
+    UntrustedSet<A>: Plain,
 {
     let mut found = Vec::new();
     for key in ended {

@@ -221,7 +221,8 @@ impl Daemon {
         if self.census.entries.iter().sum::<u64>() > FRESH_COUNT {
             return;
         }
-        match self.flows().census() {
+        let settings = self.control_plane.applied().settings;
+        match self.flows().census(&settings, self.clock.now()) {
             Ok(census) => self.census = census,
             Err(error) => log::warn!("count the flows: {error:#}"),
         }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 
 use super::Daemon;
-use super::start::flow_capacity;
+use super::start::{flow_capacity, sizes};
 use crate::config::model::Config;
-use crate::control_plane::Census;
+use crate::control_plane::Event;
 use crate::dataplane::Flows;
 
 impl Daemon {
@@ -22,7 +22,7 @@ impl Daemon {
         if is_for(&flows, wanted) {
             return Ok(());
         }
-        require_room_for(&flows.census()?, wanted)
+        require_room_for(flows.entries()?, wanted)
     }
 
     /// Begins to move all flows into tables of the size that the configuration asks for, if they have
@@ -38,10 +38,9 @@ impl Daemon {
         }
         let now = flows.v4.entries / 2;
         log::info!("moving all flows into tables for {wanted} flows, from tables for {now}");
-        let flows = self.dataplane.begin_move(wanted)?;
+        let flows = self.dataplane.begin_move(sizes(wanted))?;
         self.dataplane.open_new_tables()?;
-        self.flows.send_replace(Arc::new(flows));
-        Ok(())
+        self.use_tables(flows)
     }
 
     /// Goes on with a move that a former daemon had begun, or begins one.
@@ -53,6 +52,12 @@ impl Daemon {
         self.resize()
     }
 
+    fn use_tables(&mut self, flows: Flows) -> Result<()> {
+        let sizes = flows.sizes();
+        self.flows.send_replace(Arc::new(flows));
+        self.handle(Event::Sizes(sizes)).map(drop)
+    }
+
     /// Forgets the former tables once all flows have left them.
     pub(super) fn finish_resize(&mut self) -> Result<()> {
         if !self.dataplane.is_moving() {
@@ -60,7 +65,7 @@ impl Daemon {
         }
         let flows = self.dataplane.finish_move()?;
         log::info!("all flows are in tables for {} flows", flows.v4.entries / 2);
-        self.flows.send_replace(Arc::new(flows));
+        self.use_tables(flows)?;
         // The file may ask for another size by now.
         self.resize()
     }
@@ -72,14 +77,8 @@ fn is_for(flows: &Flows, wanted: u32) -> bool {
 }
 
 /// Refuses flow tables without room for the flows that are alive.
-pub(super) fn require_room_for(census: &Census, wanted: u32) -> Result<()> {
-    let used = census
-        .entries
-        .iter()
-        .max()
-        .copied()
-        .unwrap_or(0)
-        .div_ceil(2);
+pub(super) fn require_room_for(entries: [u64; 2], wanted: u32) -> Result<()> {
+    let used = entries[0].max(entries[1]).div_ceil(2);
     if used > u64::from(wanted) {
         bail!(
             "[limits].flows = {wanted} has no room for the flows that are alive: it needs to be {used} or more; wait until flows have ended, or end some with `forebay flush flows`"

@@ -12,11 +12,12 @@ use super::{Daemon, InForce, Options, nat_ports, resize};
 use crate::advertise::Advertiser;
 use crate::config::model::Config;
 use crate::config::{Diagnostic, Loaded};
-use crate::control_plane::{Census, ControlPlane, Event, HostInterface};
+use crate::control_plane::{Census, ControlPlane, Event, HostInterface, Sizes};
 use crate::control_socket::{self, Call};
 use crate::dataplane::{Dataplane, Opened, Pins, remove_pins};
 use crate::host::{
     Neighbors, Netlink, Offloads, ResetSocket, Sysctls, default_flows, reach, total_memory,
+    untrusted_sets,
 };
 
 /// Capabilities that the daemon needs, with their bits; CAP_SYS_ADMIN stands for the last two.
@@ -69,21 +70,23 @@ async fn begin(
 ) -> Result<(Daemon, mpsc::Receiver<Call>)> {
     let nat_ports = nat_ports::read(&config.node.state_dir)?;
     let wanted = flow_capacity(config);
+    let sizes = sizes(wanted);
     let Opened {
         dataplane,
         flows,
         adopted,
         is_adopted,
-    } = Dataplane::open(pins, wanted)?;
+    } = Dataplane::open(pins, sizes)?;
     if is_adopted {
         log::info!("adopted the tables of the former daemon: flows and counters go on");
     }
-    resize::require_room_for(&flows.census()?, wanted)?;
+    resize::require_room_for(flows.entries()?, wanted)?;
     let has_foreign_flows = is_adopted && adopted.settings.layout == 0;
     if has_foreign_flows {
         flows.v4.disown()?;
         flows.v6.disown()?;
     }
+    let sizes = flows.sizes();
     let clock = dataplane.measure_clock()?;
     let calls = control_socket::listen(&config.api.socket).await?;
     let advertiser = Advertiser::start(&config.node.state_dir)?;
@@ -99,7 +102,7 @@ async fn begin(
         dataplane,
         flows: watch::Sender::new(Arc::new(flows)),
         resets: resets.ok().map(Arc::new),
-        control_plane: ControlPlane::new(clock.rate, key, adopted).with_nat_ports(nat_ports),
+        control_plane: ControlPlane::new(clock.rate, sizes, key, adopted).with_nat_ports(nat_ports),
         clock,
         census: Census::default(),
         in_force,
@@ -156,6 +159,14 @@ impl Daemon {
             log::info!("{stranger}: detached, the configuration does not name it any more");
         }
         Ok(())
+    }
+}
+
+/// Sizes of new tables for so many flows.
+pub(super) fn sizes(flows: u32) -> Sizes {
+    Sizes {
+        entries: flows.saturating_mul(2),
+        untrusted_sets: untrusted_sets(flows),
     }
 }
 

@@ -19,6 +19,8 @@ const REST: Duration = Duration::from_millis(400);
 const _: () = assert!(REST.as_millis() * (SLOT_PATIENCE as u128 - 1) > HOP_LIFETIME.as_millis());
 /// Between two slices of a large table, so that a pass is no burst.
 const PAUSE: Duration = Duration::from_millis(1);
+/// Bytes of untrusted flows that may be read in a pass, on average.
+const BYTES_PER_PASS: usize = 32 << 20;
 /// Between the last slice and removal: longer than the grace of the settings at any tick rate.
 const GRACE: Duration = Duration::from_millis(80);
 
@@ -47,6 +49,7 @@ pub(super) fn run(
     sweeps: &mpsc::Sender<Swept>,
     resets: Option<&ResetSocket>,
 ) {
+    let mut untrusted = Untrusted::default();
     loop {
         std::thread::sleep(REST);
         if sweeps.is_closed() {
@@ -57,8 +60,10 @@ pub(super) fn run(
         }
         let flows = flows.borrow().clone();
         let swept = carry(&flows).and_then(|has_moved_all| {
+            let mut census = pass(&flows, terms, resets)?;
+            untrusted.add_to(&mut census, &flows, terms)?;
             Ok(Swept {
-                census: pass(&flows, terms, resets)?,
+                census,
                 has_moved_all,
             })
         });
@@ -70,6 +75,35 @@ pub(super) fn run(
             }
             Err(error) => log::warn!("sweep: {error:#}"),
         }
+    }
+}
+
+/// The count of untrusted flows: nothing of them is swept, so a large table is not read in every pass.
+#[derive(Default)]
+struct Untrusted {
+    last: Census,
+    age: usize,
+}
+
+impl Untrusted {
+    fn add_to(
+        &mut self,
+        census: &mut Census,
+        flows: &Flows,
+        terms: &watch::Receiver<Option<Terms>>,
+    ) -> Result<()> {
+        let is_due = self.age >= flows.untrusted_bytes() / BYTES_PER_PASS;
+        let current = *terms.borrow();
+        let Some(terms) = current.filter(|_| is_due) else {
+            self.age += 1;
+            census.add_former_untrusted(&self.last);
+            return Ok(());
+        };
+        self.age = 0;
+        self.last = flows.census_of_untrusted(&terms.settings, terms.clock.now())?;
+        census.add_former_untrusted(&self.last);
+        census.is_complete = true;
+        Ok(())
     }
 }
 

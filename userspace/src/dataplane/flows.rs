@@ -7,14 +7,19 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result};
 use forebay_common::abi::{RETIRE_BATCH, RetireBatch, Settings};
 use forebay_common::family::{Family, V4, V6};
-use forebay_common::flow::{Flow, FlowKey};
+use forebay_common::flow::{Flow, FlowKey, Place, UntrustedSet};
 
 pub use super::sys::Cursor;
 use super::sys::{self, Plain};
-use crate::control_plane::{Census, End, Judgement, Reset, is_told, judge, may_wait, resets};
+use crate::control_plane::{
+    Census, End, Judgement, Reset, Sizes, is_told, judge, may_wait, resets,
+};
 
 /// Entries that one system call reads.
 const PAGE: usize = 4096;
+
+/// Sets of untrusted flows that one system call reads.
+const SETS: usize = 256;
 
 /// What the kernel needs to know of a family's flows.
 pub trait FlowFamily: Family + Ord + Into<IpAddr> + Plain {}
@@ -32,6 +37,9 @@ pub struct FlowTable<A> {
     pub(super) retiring: Mutex<()>,
     /// Entries that fit: two for each flow.
     pub entries: u32,
+    pub(super) untrusted: OwnedFd,
+    /// Sets of untrusted flows.
+    pub untrusted_sets: u32,
     pub(super) family: std::marker::PhantomData<A>,
 }
 
@@ -44,12 +52,12 @@ pub struct Flows {
 }
 
 impl Flows {
-    /// Counts all flows.
+    /// Counts all flows; `settings` and `now` (jiffies) tell which untrusted ones are over.
     ///
     /// # Errors
     /// The tables cannot be read.
-    pub fn census(&self) -> Result<Census> {
-        let mut census = Census::default();
+    pub fn census(&self, settings: &Settings, now: u64) -> Result<Census> {
+        let mut census = self.census_of_untrusted(settings, now)?;
         self.v4.visit(|key, flow| {
             census.add(key, flow);
             true
@@ -59,6 +67,48 @@ impl Flows {
             true
         })?;
         Ok(census)
+    }
+
+    /// Entries of both flow tables, IPv4 and IPv6.
+    ///
+    /// # Errors
+    /// The tables cannot be read.
+    pub fn entries(&self) -> Result<[u64; 2]> {
+        let mut entries = [0; 2];
+        self.v4.visit(|_, _| {
+            entries[0] += 1;
+            true
+        })?;
+        self.v6.visit(|_, _| {
+            entries[1] += 1;
+            true
+        })?;
+        Ok(entries)
+    }
+
+    /// Sizes of the tables.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            entries: self.v4.entries,
+            untrusted_sets: self.v4.untrusted_sets,
+        }
+    }
+
+    /// Counts untrusted flows whose time is not over.
+    ///
+    /// # Errors
+    /// The tables cannot be read.
+    pub fn census_of_untrusted(&self, settings: &Settings, now: u64) -> Result<Census> {
+        let mut census = Census::default();
+        self.v4.count_untrusted(settings, now, &mut census)?;
+        self.v6.count_untrusted(settings, now, &mut census)?;
+        Ok(census)
+    }
+
+    /// Bytes of the tables of untrusted flows.
+    pub fn untrusted_bytes(&self) -> usize {
+        let v4 = self.v4.untrusted_sets as usize * size_of::<UntrustedSet<V4>>();
+        v4 + self.v6.untrusted_sets as usize * size_of::<UntrustedSet<V6>>()
     }
 }
 
@@ -111,6 +161,7 @@ where
     FlowKey<A>: Plain,
     Flow<A>: Plain,
     RetireBatch<A>: Plain,
+    UntrustedSet<A>: Plain,
 {
     /// Shows every entry to `see` until it returns false. While flows move, one that moves at that moment may
     /// be shown twice.
@@ -129,6 +180,47 @@ where
             }
         }
         Ok(())
+    }
+
+    /// Shows every untrusted entry to `see` until it returns false.
+    pub fn visit_untrusted(
+        &self,
+        mut see: impl FnMut(&FlowKey<A>, &Flow<A>) -> bool,
+    ) -> Result<()> {
+        let mut cursor = Cursor::default();
+        let mut numbers = vec![0_u32; SETS];
+        let mut sets = vec![UntrustedSet::<A>::default(); SETS];
+        while !cursor.finished {
+            let map = self.untrusted.as_fd();
+            let count = sys::lookup_batch(map, &mut cursor, &mut numbers, &mut sets)
+                .context("read untrusted flows")?;
+            for entry in sets.iter().take(count).flat_map(UntrustedSet::entries) {
+                if !see(&entry.key, &entry.flow) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn count_untrusted(&self, settings: &Settings, now: u64, census: &mut Census) -> Result<()> {
+        self.visit_untrusted(|key, flow| {
+            if judge(settings, key, flow, now) == Judgement::Keep {
+                census.add_untrusted(key, flow);
+            }
+            true
+        })
+    }
+
+    /// The untrusted entry under a key.
+    pub fn get_untrusted(&self, hash_key: [u64; 2], key: &FlowKey<A>) -> Result<Option<Flow<A>>> {
+        let number = Place::of(hash_key, key).set(self.untrusted_sets - 1);
+        let set: Option<UntrustedSet<A>> =
+            sys::lookup(self.untrusted.as_fd(), &number).context("read an untrusted flow")?;
+        let found = set
+            .as_ref()
+            .and_then(|set| set.entries().find(|entry| entry.key == *key));
+        Ok(found.map(|entry| entry.flow))
     }
 
     /// The entry under a key.
@@ -225,6 +317,11 @@ where
     /// Marks flows whether or not they are over; a sweep removes them later. Returns those that it marked.
     pub fn flush(&self, keys: &[FlowKey<A>]) -> Result<Vec<FlowKey<A>>> {
         self.retire(RetireBatch::<A>::FLUSH, keys)
+    }
+
+    /// Forgets untrusted flows; returns those that were there.
+    pub fn forget(&self, keys: &[FlowKey<A>]) -> Result<Vec<FlowKey<A>>> {
+        self.retire(RetireBatch::<A>::FORGET, keys)
     }
 
     /// The RSTs for a flow that was marked.

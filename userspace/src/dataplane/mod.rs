@@ -30,7 +30,7 @@ pub use sys::Plain;
 
 use crate::clock::{Clock, TickRate};
 use crate::config::model::XdpMode;
-use crate::control_plane::{Change, TableState};
+use crate::control_plane::{Change, Sizes, TableState};
 
 /// Between the two readings that tell the tick rate: at 250 Hz some 37 ticks, at 300 Hz 45.
 const CLOCK_INTERVAL: Duration = Duration::from_millis(150);
@@ -73,9 +73,9 @@ fn raw(map: &MapData) -> Result<OwnedFd> {
         .context("duplicate a descriptor")
 }
 
-/// Loads the program over pinned tables. `flows` is the capacity of a new flow table.
-fn load(pins: &Pins, flow_pins: &[FlowPins; 2], flows: u32) -> Result<(Loaded, Flows)> {
-    let mut object = object::load(pins, flow_pins, flows.saturating_mul(2))?;
+/// Loads the program over pinned tables; `sizes` are those of new ones.
+fn load(pins: &Pins, flow_pins: &[FlowPins; 2], sizes: Sizes) -> Result<(Loaded, Flows)> {
+    let mut object = object::load(pins, flow_pins, sizes)?;
     let has_former = flow_pins.each_ref().map(|pins| pins.former.is_some());
     let flows = Flows {
         v4: flow_table(&mut object, 0, has_former[0])?,
@@ -99,14 +99,14 @@ fn load(pins: &Pins, flow_pins: &[FlowPins; 2], flows: u32) -> Result<(Loaded, F
 }
 
 impl Dataplane {
-    /// Loads the program over the pins, which were locked. `flows` is the capacity of a new flow table;
-    /// an adopted one keeps its size.
+    /// Loads the program over the pins, which were locked. `sizes` are those of new tables; adopted ones keep
+    /// theirs.
     ///
     /// # Errors
     /// Missing privilege, an unsupported kernel, or not enough memory; each says what to do.
-    pub fn open(pins: Pins, flows: u32) -> Result<Opened> {
+    pub fn open(pins: Pins, sizes: Sizes) -> Result<Opened> {
         let is_adopted = pins.has_maps();
-        let (loaded, flows) = load(&pins, &pins.flows(), flows)?;
+        let (loaded, flows) = load(&pins, &pins.flows(), sizes)?;
         if !pins.is_moving() {
             // A former daemon may have ended just before it did this.
             resize::set_moving(&loaded, false)?;
@@ -243,18 +243,20 @@ fn program_descriptor(object: &mut Ebpf, name: &str) -> Result<OwnedFd> {
 
 /// The flow table of a family: 0 for IPv4, 1 for IPv6.
 fn flow_table<A>(object: &mut Ebpf, family: usize, has_former: bool) -> Result<FlowTable<A>> {
-    let [flows, former, retire, program] = [
+    let [flows, former, retire, program, untrusted] = [
         [
             names::FLOWS4,
             names::FORMER_FLOWS4,
             names::RETIRE4,
             names::RETIRE_PROGRAMS[0],
+            names::UNTRUSTED4,
         ],
         [
             names::FLOWS6,
             names::FORMER_FLOWS6,
             names::RETIRE6,
             names::RETIRE_PROGRAMS[1],
+            names::UNTRUSTED6,
         ],
     ][family];
     let Map::HashMap(data) = object::map(object, flows)? else {
@@ -265,7 +267,16 @@ fn flow_table<A>(object: &mut Ebpf, family: usize, has_former: bool) -> Result<F
         .context("ask for the size of the flow table")?
         .max_entries();
     let former = descriptor(object::map(object, former)?)?;
+    let Map::Array(untrusted_data) = object::map(object, untrusted)? else {
+        bail!("{untrusted} is not an array")
+    };
+    let untrusted_sets = untrusted_data
+        .info()
+        .context("ask for the size of the table of untrusted flows")?
+        .max_entries();
     Ok(FlowTable {
+        untrusted: raw(&untrusted_data)?,
+        untrusted_sets,
         map: raw(&data)?,
         former: has_former.then_some(former),
         retire_map: descriptor(object::map(object, retire)?)?,

@@ -8,6 +8,7 @@ use forebay_common::abi::names;
 
 use super::log;
 use super::pins::{FLOW_TABLES, FlowPins, Pins};
+use crate::control_plane::Sizes;
 
 /// The eBPF object, as built with this binary.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/forebay-xdp"));
@@ -17,9 +18,16 @@ const OLDEST_KERNEL: (u32, u32) = (6, 1);
 
 /// Tables that outlive the daemon, beside those of flows: everything but what one program alone writes and reads. While a new
 /// program takes the place of an old one, stages of one meet notes of the other.
-const PINNED: [&str; 24] = [
+const PINNED: [&str; 31] = [
     names::SETTINGS,
     names::MOVING,
+    names::UNTRUSTED4,
+    names::UNTRUSTED6,
+    names::OCCUPIED,
+    names::SOURCES,
+    names::LOCKS,
+    names::REVERSE4,
+    names::REVERSE6,
     names::ADDRESSES4,
     names::ADDRESSES6,
     names::ADDRESS_FILTER,
@@ -47,9 +55,8 @@ const PINNED: [&str; 24] = [
 /// Tables that flows move from, IPv4 and IPv6.
 const FORMER_TABLES: [&str; 2] = [names::FORMER_FLOWS4, names::FORMER_FLOWS6];
 
-/// Loads the object over the pinned tables, making those that are missing. `entries` is the size of a
-/// new flow table.
-pub(super) fn load(pins: &Pins, flows: &[FlowPins; 2], entries: u32) -> Result<Ebpf> {
+/// Loads the object over the pinned tables, making those that are missing; `sizes` are those of new tables.
+pub(super) fn load(pins: &Pins, flows: &[FlowPins; 2], sizes: Sizes) -> Result<Ebpf> {
     require_kernel()?;
     if OBJECT.is_empty() {
         bail!(
@@ -61,7 +68,7 @@ pub(super) fn load(pins: &Pins, flows: &[FlowPins; 2], entries: u32) -> Result<E
     let mut with_former: u32 = 0;
     for (family, pins) in flows.iter().enumerate() {
         loader
-            .map_max_entries(FLOW_TABLES[family], entries)
+            .map_max_entries(FLOW_TABLES[family], sizes.entries)
             .map_pin_path(FLOW_TABLES[family], &pins.table);
         match &pins.former {
             Some(former) => {
@@ -74,12 +81,16 @@ pub(super) fn load(pins: &Pins, flows: &[FlowPins; 2], entries: u32) -> Result<E
         }
     }
     loader.override_global(names::FORMER, &with_former, true);
+    loader
+        .map_max_entries(names::UNTRUSTED4, sizes.untrusted_sets)
+        .map_max_entries(names::UNTRUSTED6, sizes.untrusted_sets);
     for name in PINNED {
         loader.map_pin_path(name, maps.join(name));
     }
     log::set_level(&mut loader);
     let mut object = loader.load(OBJECT).map_err(explain)?;
-    let programs = [names::PROGRAM, names::CLOCKS_PROGRAM]
+    // The first program is among the stages.
+    let programs = [names::CLOCKS_PROGRAM]
         .into_iter()
         .chain(names::RETIRE_PROGRAMS)
         .chain(names::STAGE_PROGRAMS);

@@ -8,6 +8,7 @@ use forebay_common::abi::names;
 
 use super::pins::FlowPins;
 use super::{Dataplane, Flows, Loaded, attach, load, object, sys};
+use crate::control_plane::Sizes;
 
 /// Longer than any packet takes: after it, every packet sees what was written before.
 const SETTLED: Duration = Duration::from_millis(80);
@@ -28,8 +29,8 @@ impl Dataplane {
     ///
     /// # Errors
     /// There is not enough memory; then everything is as before.
-    pub fn begin_move(&mut self, flows: u32) -> Result<Flows> {
-        let result = self.reload(&self.pins.flows_to_move(), flows);
+    pub fn begin_move(&mut self, sizes: Sizes) -> Result<Flows> {
+        let result = self.reload(&self.pins.flows_to_move(), sizes);
         if result.is_err() {
             self.pins.abandon_move();
         }
@@ -53,15 +54,19 @@ impl Dataplane {
     /// # Errors
     /// The kernel refuses; the next daemon tries again.
     pub fn finish_move(&mut self) -> Result<Flows> {
-        let flows = self.reload(&self.pins.flows_moved(), 1)?;
+        let nothing_new = Sizes {
+            entries: 1,
+            untrusted_sets: 1,
+        };
+        let flows = self.reload(&self.pins.flows_moved(), nothing_new)?;
         self.pins.finish_move()?;
         set_moving(&self.loaded, false)?;
         Ok(flows)
     }
 
     /// Loads the program anew, and puts it in the place of the old one everywhere.
-    fn reload(&mut self, flow_pins: &[FlowPins; 2], flows: u32) -> Result<Flows> {
-        let (loaded, flows) = load(&self.pins, flow_pins, flows)?;
+    fn reload(&mut self, flow_pins: &[FlowPins; 2], sizes: Sizes) -> Result<Flows> {
+        let (loaded, flows) = load(&self.pins, flow_pins, sizes)?;
         self.loaded = loaded;
         for interface in self.pins.linked() {
             let pin = self.pins.link(&interface);

@@ -10,7 +10,7 @@ use forebay_common::abi::{
     Bound, Owner, PortKey, PortPrefix, RetireBatch, Rule, RuleCounters, Settings,
 };
 use forebay_common::family::{V4, V6};
-use forebay_common::flow::{Flow, FlowKey};
+use forebay_common::flow::{Flow, FlowKey, UntrustedSet};
 
 const MAP_TYPE_ARRAY: u32 = 2;
 
@@ -61,6 +61,13 @@ plain!(
     forebay_common::abi::Backend<V6>
 );
 plain!(RetireBatch<V4>, RetireBatch<V6>);
+plain!(UntrustedSet<V4>, UntrustedSet<V6>);
+plain!(
+    forebay_common::abi::ReverseKey<V4>,
+    forebay_common::abi::ReverseKey<V6>,
+    forebay_common::abi::Reverse<V4>,
+    forebay_common::abi::Reverse<V6>,
+);
 
 /// A [`Plain`] value as aya wants it.
 #[repr(transparent)]

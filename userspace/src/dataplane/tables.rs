@@ -8,8 +8,8 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::xdp::DevMap;
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError};
 use forebay_common::abi::{
-    Backend, Bound, Interface, MAX_INTERFACES, Owner, PortKey, PortPrefix, RING_SIZE, Rule,
-    Settings, VlanKey, names,
+    Backend, Bound, Interface, MAX_INTERFACES, Owner, PortKey, PortPrefix, RING_SIZE, Reverse,
+    ReverseKey, Rule, Settings, VlanKey, names,
 };
 use forebay_common::balance::{RingMember, build_ring};
 use forebay_common::family::{Family, V4, V6};
@@ -25,11 +25,14 @@ type Table<K, V> = HashMap<MapData, Pod<K>, Pod<V>>;
 struct FamilyMaps<A: Plain>
 where
     Backend<A>: Plain,
+    ReverseKey<A>: Plain,
+    Reverse<A>: Plain,
 {
     addresses: Table<A, Owner>,
     backends: Array<MapData, Pod<Backend<A>>>,
     backends_map: OwnedFd,
     virtual_network: LpmTrie<MapData, Pod<A>, u32>,
+    reverse: LpmTrie<MapData, Pod<ReverseKey<A>>, Pod<Reverse<A>>>,
 }
 
 /// Elements of an array that one system call reads.
@@ -75,12 +78,14 @@ impl Tables {
                 backends_map: descriptor(object, names::BACKENDS4)?,
                 backends: typed(object, names::BACKENDS4)?,
                 virtual_network: typed(object, names::VIRTUAL_NETWORK4)?,
+                reverse: typed(object, names::REVERSE4)?,
             },
             v6: FamilyMaps {
                 addresses: typed(object, names::ADDRESSES6)?,
                 backends_map: descriptor(object, names::BACKENDS6)?,
                 backends: typed(object, names::BACKENDS6)?,
                 virtual_network: typed(object, names::VIRTUAL_NETWORK6)?,
+                reverse: typed(object, names::REVERSE6)?,
             },
             ports: typed(object, names::PORTS)?,
             port_ranges: typed(object, names::PORT_RANGES)?,
@@ -253,9 +258,20 @@ fn range_key((key, length): PortRange) -> Key<Pod<PortPrefix>> {
     Key::new(PortPrefix::FIXED_BITS + length, Pod(PortPrefix::of(key)))
 }
 
+/// The key of a stretch of an instance's ports.
+fn reverse_key<A: Plain>((address, port, bits): (A, u16, u32)) -> Key<Pod<ReverseKey<A>>>
+where
+    ReverseKey<A>: Plain,
+{
+    let address_bits = ReverseKey::<A>::BITS - u16::BITS;
+    Key::new(address_bits + bits, Pod(ReverseKey::new(address, port)))
+}
+
 impl<A: Plain + Family + Ord> FamilyMaps<A>
 where
     Backend<A>: Plain,
+    ReverseKey<A>: Plain,
+    Reverse<A>: Plain,
 {
     fn apply(&mut self, change: &FamilyChange<A>) -> Result<()> {
         match change {
@@ -283,6 +299,12 @@ where
                     .remove(&Key::new(*length, Pod(*prefix))),
             )
             .context("remove a virtual network"),
+            FamilyChange::Reverse(ports, Some(reverse)) => self
+                .reverse
+                .insert(&reverse_key(*ports), Pod(*reverse), 0)
+                .context("write whose replies an instance's port sends"),
+            FamilyChange::Reverse(ports, None) => gone(self.reverse.remove(&reverse_key(*ports)))
+                .context("remove whose replies an instance's port sends"),
         }
     }
 
@@ -302,6 +324,13 @@ where
             state
                 .virtual_network
                 .insert((key.prefix_len(), key.data().0));
+        }
+        for item in self.reverse.iter() {
+            let (key, reverse) = item.context("read whose replies instances' ports send")?;
+            let Pod(data) = key.data();
+            let bits = key.prefix_len() - (ReverseKey::<A>::BITS - u16::BITS);
+            let ports = (data.address, u16::from_be(data.port), bits);
+            state.reverse.insert(ports, reverse.0);
         }
         Ok(())
     }

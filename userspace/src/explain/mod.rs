@@ -8,10 +8,10 @@ mod frame;
 mod trace;
 
 use anyhow::{Result, anyhow};
-use forebay_common::abi::Owner;
+use forebay_common::abi::{Owner, Settings};
 use forebay_common::family::{Family, V4, V6};
 use forebay_common::flow::{Flow, FlowKey, Hop};
-use forebay_common::model::{FamilyModel, ModelTables};
+use forebay_common::model::{FamilyModel, ModelTables, UNTRUSTED_SETS};
 use forebay_common::pipeline::{self, Exit, Verdict};
 use forebay_common::reason::{Fate, Reason};
 use forebay_common::tables::Route;
@@ -168,7 +168,10 @@ fn route(way: Option<&Way>, snapshot: &Snapshot<'_>) -> Route {
 fn model(snapshot: &Snapshot<'_>) -> ModelTables {
     let tables = snapshot.tables;
     let mut model = ModelTables::default();
-    model.settings = Some(tables.settings);
+    model.settings = Some(Settings {
+        untrusted_mask: UNTRUSTED_SETS - 1,
+        ..tables.settings
+    });
     model.now = snapshot.now;
     model.ports.extend(&tables.ports);
     model.port_ranges.extend(&tables.port_ranges);
@@ -204,6 +207,10 @@ fn fill<A: Family + Ord + std::hash::Hash>(
         .iter()
         .map(|(length, prefix)| (*prefix, *length))
         .collect();
+    for ((address, port, bits), reverse) in &state.reverse {
+        let last = port | (u16::MAX.checked_shr(*bits).unwrap_or(0));
+        model.reverse.push((*address, *port, last, *reverse));
+    }
     for (key, flow) in flows {
         // The next hop is looked up anew, so that the answer tells what the host would say now.
         model.put_flow(

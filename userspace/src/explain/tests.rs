@@ -3,8 +3,13 @@ use std::sync::Arc;
 use super::*;
 use crate::clock::TickRate;
 use crate::config;
-use crate::control_plane::{ControlPlane, Event, VlanDevice};
+use crate::control_plane::{ControlPlane, Event, Sizes, VlanDevice};
 use forebay_common::wire::Mac;
+
+const SIZES: Sizes = Sizes {
+    entries: 1_000,
+    untrusted_sets: 16,
+};
 
 const SAMPLE: &str = r#"
 [node]
@@ -44,7 +49,7 @@ fn question(protocol: u8, source: &str, destination: &str, port: u16) -> Questio
 fn explain(question: &Question, way: Option<&Way>) -> (Explanation, Option<Asked>) {
     let loaded = config::parse("test.toml", SAMPLE).unwrap_or_else(|errors| panic!("{errors}"));
     let config = Arc::new(loaded.config);
-    let mut control_plane = ControlPlane::new(TickRate(250), [1, 2], TableState::default());
+    let mut control_plane = ControlPlane::new(TickRate(250), SIZES, [1, 2], TableState::default());
     let host = vec![HostInterface {
         name: "i0".to_owned(),
         ifindex: 5,

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use forebay_common::abi::{
-    Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, RING_SIZE, Rule, Settings,
-    VlanKey,
+    Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, RING_SIZE, Reverse, Rule,
+    Settings, VlanKey,
 };
 use forebay_common::balance::build_ring;
 use forebay_common::family::Family;
-use forebay_common::flow::{Direction, Flow, FlowKey, FlowKind, FlowRef};
+use forebay_common::flow::{Direction, Flow, FlowKey, FlowKind, FlowRef, SetRef};
 use forebay_common::model::{ModelFamily, ModelTables};
 use forebay_common::reason::Reason;
 use forebay_common::tables::{InsertError, PerCpu, Route, Scratch, Shared, Tables};
@@ -240,6 +240,18 @@ impl Shared for Trace<'_> {
         self.tables.per_cpu(look)
     }
 
+    fn source(&self, place: u32) -> Option<u64> {
+        self.tables.source(place)
+    }
+
+    fn set_source(&self, _: u32, _: u64) {}
+
+    fn lock(&self, _: u32) -> bool {
+        true
+    }
+
+    fn unlock(&self, _: u32) {}
+
     fn address_filter(&self, word: u32) -> u64 {
         self.tables.address_filter(word)
     }
@@ -291,6 +303,28 @@ impl<A: ModelFamily + Into<IpAddr>> Tables<A> for Trace<'_> {
 
     fn remove(&self, key: &FlowKey<A>) {
         self.tables.remove(key);
+    }
+
+    fn occupied(&self) -> u64 {
+        Tables::<A>::occupied(self.tables)
+    }
+
+    fn untrusted_set(&self, number: u32) -> Option<SetRef<'_, A>> {
+        self.tables.untrusted_set(number)
+    }
+
+    fn reverse(&self, instance: A, port: u16) -> Option<&Reverse<A>> {
+        let found = self.tables.reverse(instance, port);
+        let answer = found.map_or_else(
+            || "not known: no rule, or more than one, sends there".to_owned(),
+            |reverse| {
+                let port = port.wrapping_add(reverse.port_offset);
+                endpoint(reverse.frontend, port)
+            },
+        );
+        let from = endpoint(instance, port);
+        self.note(format!("whose reply is it that comes from {from}?"), answer);
+        found
     }
 
     fn owner(&self, address: A) -> Option<&Owner> {

@@ -1,11 +1,14 @@
 //! How much memory the tables may take, and take.
 
-use forebay_common::flow::{Flow, FlowKey};
+use forebay_common::flow::{Flow, FlowKey, UntrustedSet, WAYS};
 
 /// Share of memory for flow tables when the file does not say, and bounds of the result (flows a family).
 const SHARE_PERCENT: u64 = 5;
 const FEWEST: u64 = 65_536;
 const MOST: u64 = 4_194_304;
+
+/// Fewest slots for untrusted flows; each flow takes two.
+const FEWEST_UNTRUSTED: u32 = 65_536;
 
 /// What the kernel adds to key and value of an element of a preallocated hash (`struct htab_elem`).
 const ELEMENT_OVERHEAD: u64 = 48;
@@ -20,6 +23,18 @@ pub fn default_flows(total_memory: u64) -> u32 {
     let flows = (total_memory / 100 * SHARE_PERCENT) / (each >> 16);
     let flows = flows.clamp(FEWEST, MOST);
     1 << flows.ilog2()
+}
+
+/// Sets of the table of untrusted flows that stands beside a flow table for so many flows: a slot for every
+/// eighth of them, and never fewer than a flood fills in some time.
+pub fn untrusted_sets(flows: u32) -> u32 {
+    let slots = (flows / 8).max(FEWEST_UNTRUSTED);
+    slots.div_ceil(WAYS as u32).next_power_of_two()
+}
+
+/// Kernel memory of a table of untrusted flows, bytes.
+pub fn untrusted_bytes<A>(flows: u32) -> u64 {
+    u64::from(untrusted_sets(flows)) * size_of::<UntrustedSet<A>>() as u64
 }
 
 /// Kernel memory of a flow table for so many flows, bytes.
@@ -51,8 +66,10 @@ mod tests {
 
     #[test]
     fn a_flow_stays_within_its_memory_budget() {
-        assert!(flow_table_bytes::<V4>(1 << 20) >> 20 <= 320);
-        assert!(flow_table_bytes::<V6>(1 << 20) >> 20 <= 416);
+        let v4 = flow_table_bytes::<V4>(1 << 20) + untrusted_bytes::<V4>(1 << 20);
+        let v6 = flow_table_bytes::<V6>(1 << 20) + untrusted_bytes::<V6>(1 << 20);
+        assert!(v4 >> 20 <= 320);
+        assert!(v6 >> 20 <= 416);
     }
 
     #[test]

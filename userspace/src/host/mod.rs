@@ -19,7 +19,7 @@ mod xdp_features;
 
 pub use file::write_file;
 pub use interfaces::{Netlink, Way};
-pub use memory::{default_flows, flow_table_bytes, total_memory};
+pub use memory::{default_flows, flow_table_bytes, total_memory, untrusted_bytes, untrusted_sets};
 pub use neighbors::{NeighborTerms, Neighbors, release as release_neighbors};
 pub use offloads::Offloads;
 pub use own::facts;

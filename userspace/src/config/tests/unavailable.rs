@@ -102,14 +102,6 @@ fn keys_of_single_tables() {
             "full-nat",
         ),
         (
-            "limits",
-            "new_flows_per_second_per_source = 5",
-            "limits.new_flows_per_second_per_source",
-            "5",
-            "0",
-            "a limit of new flows",
-        ),
-        (
             "timeouts",
             "drain = \"30s\"",
             "timeouts.drain",

@@ -34,7 +34,7 @@ fn shared() -> String {
 }
 
 fn restarted(former: &ControlPlane, text: &str) -> ControlPlane {
-    let mut next = ControlPlane::new(TickRate(250), [1, 2], left_behind(former));
+    let mut next = ControlPlane::new(TickRate(250), SIZES, [1, 2], left_behind(former));
     next.handle(Event::Host(host())).unwrap();
     next.handle(Event::Config(parsed(text))).unwrap();
     next

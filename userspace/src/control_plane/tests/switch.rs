@@ -7,8 +7,8 @@ use forebay_common::abi::Backend;
 use forebay_common::balance::build_ring;
 use forebay_common::flow::Hop;
 use forebay_common::model::ModelTables;
-use forebay_common::pipeline::{self, Exit};
-use forebay_common::tables::{Route, Tables};
+use forebay_common::pipeline::{self, Exit, forget_both};
+use forebay_common::tables::Route;
 use forebay_common::wire::HostFrame;
 use proptest::prelude::*;
 
@@ -84,6 +84,8 @@ fn write(tables: &mut ModelTables, change: &Change) {
         Change::Settings(settings) => tables.settings = Some(*settings),
         Change::V4(FamilyChange::VirtualNetwork(..))
         | Change::V6(FamilyChange::VirtualNetwork(..))
+        | Change::V4(FamilyChange::Reverse(..))
+        | Change::V6(FamilyChange::Reverse(..))
         | Change::ResetCounters(_)
         | Change::AddressFilter(..) => {}
     }
@@ -107,11 +109,12 @@ fn fate(tables: &ModelTables, protocol: u8, ipv6: bool, port: u16) -> String {
     let mut frame = HostFrame::new(&build_frame(&question, [0; 2]).unwrap(), 7);
     let verdict = pipeline::run(&mut frame, tables);
     // The next packet is a first one again.
-    for key in tables.v4.flows().keys() {
-        tables.remove(key);
+    let settings = tables.settings.unwrap_or_default();
+    for key in tables.v4.untrusted(&settings).keys() {
+        forget_both(tables, key);
     }
-    for key in tables.v6.flows().keys() {
-        tables.remove(key);
+    for key in tables.v6.untrusted(&settings).keys() {
+        forget_both(tables, key);
     }
     if verdict.exit == Exit::Drop {
         return verdict.reason.label().to_owned();
@@ -371,7 +374,7 @@ fn a_new_daemon_binds_again_what_it_finds_with_the_same_ids() {
     }
     let id = |plane: &ControlPlane, name: &str| plane.ids().rules.get(&name.to_owned());
     let gone = id(&first, "gone").unwrap();
-    let mut second = ControlPlane::new(TickRate(250), [1, 2], left_behind(&first))
+    let mut second = ControlPlane::new(TickRate(250), SIZES, [1, 2], left_behind(&first))
         .with_nat_ports(first.nat_ports().clone());
     second.handle(Event::Host(host())).unwrap();
     let file = FILE

@@ -1,0 +1,414 @@
+//! Flows that have not proven themselves: a table of fixed size in which the newest always find room.
+//!
+//! Anybody can make first packets, so what they leave behind must not crowd out anything. A key has its
+//! place in one set of [`WAYS`] slots, of which the one used longest ago is overwritten. Nobody locks: an
+//! entry is copied out and back in whole, with a tag over all of it, and one of which the tag is wrong
+//! because another CPU was writing is not there.
+
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+
+use super::entry::{Flow, FlowKey};
+use crate::family::{Family, V4, V6};
+
+/// Slots of a set.
+pub const WAYS: usize = 8;
+
+/// The last slot; also the bits of a slot's number.
+const LAST: u32 = WAYS as u32 - 1;
+
+/// One direction of an untrusted flow.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Untrusted<A> {
+    /// Sum over all that follows; anything else: nothing is here.
+    pub tag: u64,
+    /// The key.
+    pub key: FlowKey<A>,
+    /// What its packets become.
+    pub flow: Flow<A>,
+    /// The least TCP acknowledgement that proves that the client hears the instance; host byte order.
+    pub sent_from: u32,
+    /// The greatest one, where the instance's last segment ended; host byte order.
+    pub sent_to: u32,
+}
+
+/// The slots that a key may be in.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct UntrustedSet<A> {
+    /// Part of the hash of each slot's key; 0: free.
+    pub signatures: [u32; WAYS],
+    /// When each slot was last written, low word of jiffies.
+    pub stamps: [u32; WAYS],
+    /// The entries.
+    pub slots: [Untrusted<A>; WAYS],
+}
+
+const _: () = assert!(size_of::<Untrusted<V4>>() == 96);
+const _: () = assert!(size_of::<Untrusted<V6>>() == 144);
+const _: () = assert!(size_of::<UntrustedSet<V4>>() == 832);
+const _: () = assert!(size_of::<UntrustedSet<V6>>() == 1216);
+
+const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Where a key belongs, and what its slot is known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    hash: u64,
+}
+
+impl Place {
+    /// The place of a key, under the key of the flow hash: whoever does not know that cannot aim at a set.
+    #[inline(always)]
+    pub fn of<A: Family>(hash_key: [u64; 2], key: &FlowKey<A>) -> Self {
+        let mut hash = hash_key[0];
+        for address in [key.source, key.destination] {
+            let (low, high) = address.words();
+            hash = mix(hash, low);
+            if let Some(high) = high {
+                hash = mix(hash, high);
+            }
+        }
+        hash = mix(hash, u64::from(key.ports) << 32 | u64::from(key.protocol));
+        Self {
+            hash: mix(hash, hash_key[1]),
+        }
+    }
+
+    /// The place of something that one word names.
+    #[inline(always)]
+    pub fn of_word(hash_key: [u64; 2], word: u64) -> Self {
+        Self {
+            hash: mix(mix(hash_key[0], word), hash_key[1]),
+        }
+    }
+
+    /// Number of its set, in a table of `mask + 1` sets.
+    #[inline(always)]
+    pub fn set(self, mask: u32) -> u32 {
+        self.hash as u32 & mask
+    }
+
+    /// What it is known by; not 0.
+    #[inline(always)]
+    pub fn signature(self) -> u32 {
+        (self.hash >> 32) as u32 | 1
+    }
+}
+
+#[inline(always)]
+fn mix(hash: u64, word: u64) -> u64 {
+    let hash = (hash ^ word).wrapping_mul(ODD);
+    hash ^ hash >> 32
+}
+
+/// A set in its table, which other CPUs read and write at the same time. Every access is one word,
+/// volatile.
+pub struct SetRef<'t, A> {
+    set: NonNull<UntrustedSet<A>>,
+    table: PhantomData<&'t UntrustedSet<A>>,
+}
+
+impl<A> Clone for SetRef<'_, A> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<A> Copy for SetRef<'_, A> {}
+
+impl<A: Family> SetRef<'_, A> {
+    /// Words of an entry, the tag included.
+    const WORDS: usize = size_of::<Untrusted<A>>() / size_of::<u64>();
+
+    /// Takes hold of a set.
+    ///
+    /// # Safety
+    /// `set` is valid for reads and writes for the lifetime, and until then it is reached through
+    /// `SetRef`s only. Writes of other CPUs may interleave word by word.
+    #[inline(always)]
+    pub unsafe fn new(set: NonNull<UntrustedSet<A>>) -> Self {
+        Self {
+            set,
+            table: PhantomData,
+        }
+    }
+
+    /// The slot that holds a key, or one that looks like it.
+    #[inline(always)]
+    fn find(self, place: Place) -> Option<u32> {
+        let set = self.set.as_ptr();
+        let mut slot = 0;
+        while slot < WAYS {
+            // SAFETY: `new` promises a valid set; the slot is one of it.
+            let signature = unsafe { (&raw const (*set).signatures[slot]).read_volatile() };
+            if signature == place.signature() {
+                return Some(slot as u32);
+            }
+            slot += 1;
+        }
+        None
+    }
+
+    /// The slot of a key, or else the one to be overwritten.
+    #[inline(always)]
+    fn locate(self, place: Place, now: u32) -> u32 {
+        let set = self.set.as_ptr();
+        let (mut slot, mut oldest) = (0, 0);
+        while slot < WAYS {
+            // SAFETY: `new` promises a valid set; the slot is one of it.
+            let (signature, stamp) = unsafe {
+                (
+                    (&raw const (*set).signatures[slot]).read_volatile(),
+                    (&raw const (*set).stamps[slot]).read_volatile(),
+                )
+            };
+            if signature == place.signature() {
+                return slot as u32;
+            }
+            let age = if signature == 0 {
+                u32::MAX
+            } else {
+                now.wrapping_sub(stamp)
+            };
+            let candidate = u64::from(age) << 3 | slot as u64;
+            if candidate > oldest {
+                oldest = candidate;
+            }
+            slot += 1;
+        }
+        oldest as u32 & LAST
+    }
+
+    #[inline(always)]
+    fn words(self, slot: u32) -> *mut u64 {
+        let slot = (slot & LAST) as usize;
+        // SAFETY: `new` promises a valid set; the mask keeps within its slots.
+        unsafe {
+            (&raw mut (*self.set.as_ptr()).slots)
+                .cast::<Untrusted<A>>()
+                .add(slot)
+        }
+        .cast()
+    }
+
+    /// Copies the entry of a key; false if it is not there, and then `into` holds nothing of use.
+    #[inline(always)]
+    pub fn load(self, place: Place, key: &FlowKey<A>, into: &mut Untrusted<A>) -> bool {
+        let Some(slot) = self.find(place) else {
+            return false;
+        };
+        let (from, to) = (self.words(slot), (&raw mut *into).cast::<u64>());
+        let (mut word, mut sum, mut factor) = (1, ODD, ODD);
+        // SAFETY: both are entries of so many aligned words, without padding.
+        let tag = unsafe { from.read_volatile() };
+        while word < Self::WORDS {
+            // SAFETY: as above.
+            let value = unsafe {
+                let value = from.add(word).read_volatile();
+                to.add(word).write_volatile(value);
+                value
+            };
+            sum = value.wrapping_mul(factor).wrapping_add(sum);
+            factor = factor.wrapping_mul(ODD);
+            word += 1;
+        }
+        tag == sum && into.key == *key
+    }
+
+    /// Writes an entry to the slot of its key, or else over the one that was written longest ago. `now` is
+    /// the low word of jiffies.
+    #[inline(always)]
+    pub fn store(self, place: Place, entry: &Untrusted<A>, now: u32) {
+        let slot = self.locate(place, now);
+        let (from, to) = ((&raw const *entry).cast::<u64>(), self.words(slot));
+        let (mut word, mut sum, mut factor) = (1, ODD, ODD);
+        while word < Self::WORDS {
+            // SAFETY: both are entries of so many aligned words, without padding.
+            let value = unsafe {
+                let value = from.add(word).read_volatile();
+                to.add(word).write_volatile(value);
+                value
+            };
+            sum = value.wrapping_mul(factor).wrapping_add(sum);
+            factor = factor.wrapping_mul(ODD);
+            word += 1;
+        }
+        let index = (slot & LAST) as usize;
+        let set = self.set.as_ptr();
+        // SAFETY: the words are of the slot; index and slot are within the set by the mask.
+        unsafe {
+            to.write_volatile(sum);
+            (&raw mut (*set).stamps)
+                .cast::<u32>()
+                .add(index)
+                .write_volatile(now);
+            let signatures = (&raw mut (*set).signatures).cast::<u32>();
+            signatures.add(index).write_volatile(place.signature());
+        }
+    }
+
+    /// Frees the slot of a key, if it has one.
+    #[inline(always)]
+    pub fn clear(self, place: Place) {
+        let Some(slot) = self.find(place) else {
+            return;
+        };
+        let index = (slot & LAST) as usize;
+        // SAFETY: index is within the set by the mask.
+        unsafe {
+            let signatures = (&raw mut (*self.set.as_ptr()).signatures).cast::<u32>();
+            signatures.add(index).write_volatile(0);
+        }
+    }
+}
+
+impl<A: Family> UntrustedSet<A> {
+    /// The entries of a set that was copied out of its table.
+    #[cfg(feature = "user")]
+    pub fn entries(&self) -> impl Iterator<Item = &Untrusted<A>> {
+        let used = self.signatures.iter().zip(&self.slots);
+        used.filter(|(signature, entry)| **signature != 0 && entry.tag == entry.sum())
+            .map(|(_, entry)| entry)
+    }
+}
+
+impl<A: Family> Untrusted<A> {
+    /// What the tag must be.
+    #[cfg(feature = "user")]
+    fn sum(&self) -> u64 {
+        let words = (&raw const *self).cast::<u64>();
+        let (mut sum, mut factor) = (ODD, ODD);
+        for word in 1..SetRef::<A>::WORDS {
+            // SAFETY: an entry is so many aligned words, without padding.
+            let value = unsafe { words.add(word).read() };
+            sum = value.wrapping_mul(factor).wrapping_add(sum);
+            factor = factor.wrapping_mul(ODD);
+        }
+        sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::UnsafeCell;
+
+    use super::*;
+
+    const HASH_KEY: [u64; 2] = [1, 2];
+
+    struct Table(UnsafeCell<UntrustedSet<V4>>);
+
+    impl Table {
+        fn new() -> Self {
+            Self(UnsafeCell::default())
+        }
+
+        fn set(&self) -> SetRef<'_, V4> {
+            // SAFETY: one thread, and the set is reached through `SetRef`s and copies only.
+            unsafe { SetRef::new(NonNull::new(self.0.get()).unwrap()) }
+        }
+
+        fn copy(&self) -> UntrustedSet<V4> {
+            // SAFETY: as above.
+            unsafe { *self.0.get() }
+        }
+
+        fn put(&self, number: u32, now: u32) {
+            let entry = entry(number);
+            self.set().store(place(&entry.key), &entry, now);
+        }
+
+        fn has(&self, number: u32) -> bool {
+            let wanted = entry(number);
+            let mut found = Untrusted::default();
+            let is_there = self.set().load(place(&wanted.key), &wanted.key, &mut found);
+            assert!(!is_there || found.flow == wanted.flow);
+            is_there
+        }
+    }
+
+    fn place(key: &FlowKey<V4>) -> Place {
+        Place::of(HASH_KEY, key)
+    }
+
+    fn entry(number: u32) -> Untrusted<V4> {
+        let key = FlowKey {
+            source: V4(number),
+            destination: V4(7),
+            ports: 9,
+            protocol: 6,
+        };
+        let flow = Flow {
+            source: V4(number),
+            packets: u64::from(number),
+            ..Flow::default()
+        };
+        Untrusted {
+            key,
+            flow,
+            ..Untrusted::default()
+        }
+    }
+
+    #[test]
+    fn what_was_stored_is_found_until_it_is_cleared() {
+        let table = Table::new();
+        assert!(!table.has(1));
+        table.put(1, 5);
+        assert!(table.has(1));
+        assert!(!table.has(2));
+        table.set().clear(place(&entry(1).key));
+        assert!(!table.has(1));
+    }
+
+    #[test]
+    fn an_entry_is_stored_in_one_slot_however_often() {
+        let table = Table::new();
+        for now in 0..20 {
+            table.put(1, now);
+        }
+        assert_eq!(table.copy().entries().count(), 1);
+    }
+
+    #[test]
+    fn the_entry_written_longest_ago_gives_way() {
+        // The clock's low word wraps meanwhile.
+        let begin = u32::MAX - 3;
+        let table = Table::new();
+        for number in 0..WAYS as u32 {
+            table.put(number, begin.wrapping_add(number));
+        }
+        table.put(0, begin.wrapping_add(8));
+        table.put(100, begin.wrapping_add(9));
+        assert!(table.has(0) && table.has(100));
+        assert!(!table.has(1), "it was the oldest");
+        assert!((2..WAYS as u32).all(|number| table.has(number)));
+    }
+
+    #[test]
+    fn a_torn_entry_is_not_there() {
+        let table = Table::new();
+        table.put(1, 5);
+        let words = size_of::<Untrusted<V4>>() / 8;
+        let slot = table
+            .copy()
+            .signatures
+            .iter()
+            .position(|s| *s != 0)
+            .unwrap();
+        for word in 0..words {
+            let at = table.set().words(slot as u32);
+            // SAFETY: a word of the slot.
+            unsafe {
+                let value = at.add(word).read();
+                at.add(word).write(value ^ 1 << (word % 64));
+                assert!(!table.has(1), "word {word}");
+                at.add(word).write(value);
+            }
+            assert!(table.has(1));
+        }
+    }
+}
