@@ -117,7 +117,7 @@ fn ten_thousand_rules_and_ten_thousand_members_take_seconds() {
     let begin = Instant::now();
     let changes = plan(Some(&first), &second);
     timed(&format!("{} planned changes", changes.len()), begin);
-    let mut next = ControlPlane::new(TickRate(250), [1, 2], left_behind(&control_plane));
+    let mut next = ControlPlane::new(TickRate(250), SIZES, [1, 2], left_behind(&control_plane));
     next.handle(Event::Host(host())).unwrap();
     let begin = Instant::now();
     let changes = next.handle(Event::Config(second)).unwrap();
