@@ -83,6 +83,7 @@ async fn begin(
     resize::require_room_for(flows.entries()?, wanted)?;
     let has_foreign_flows = is_adopted && adopted.settings.layout == 0;
     if has_foreign_flows {
+        dataplane.set_entries(flows.entries()?)?;
         flows.v4.disown()?;
         flows.v6.disown()?;
     }

@@ -52,6 +52,7 @@ struct Loaded {
     clocks: OwnedFd,
     clocks_program: OwnedFd,
     moving: OwnedFd,
+    occupied: OwnedFd,
 }
 
 /// A data plane that has just been opened.
@@ -83,6 +84,7 @@ fn load(pins: &Pins, flow_pins: &[FlowPins; 2], sizes: Sizes) -> Result<(Loaded,
     };
     let clocks = descriptor(object::map(&mut object, names::CLOCKS)?)?;
     let moving = descriptor(object::map(&mut object, names::MOVING)?)?;
+    let occupied = descriptor(object::map(&mut object, names::OCCUPIED)?)?;
     let clocks_program = program_descriptor(&mut object, names::CLOCKS_PROGRAM)?;
     let tables = tables::Tables::take(&mut object)?;
     let counters = counters::Counters::take(&mut object)?;
@@ -94,6 +96,7 @@ fn load(pins: &Pins, flow_pins: &[FlowPins; 2], sizes: Sizes) -> Result<(Loaded,
         clocks,
         clocks_program,
         moving,
+        occupied,
     };
     Ok((loaded, flows))
 }
@@ -122,6 +125,18 @@ impl Dataplane {
             adopted,
             is_adopted,
         })
+    }
+
+    /// Tells the program how many entries there are in flow tables that it did not fill itself.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_entries(&self, entries: [u64; 2]) -> Result<()> {
+        for (family, entries) in (0_u32..).zip(entries) {
+            sys::update(self.loaded.occupied.as_fd(), &family, &entries)
+                .context("count the entries of flows that were taken over")?;
+        }
+        Ok(())
     }
 
     /// Removes what is left of older layouts; to be called when all links have this program.
