@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use forebay_tests::netlab::bulk::{self, Echo};
 use forebay_tests::netlab::client::{Conversation, udp_ask, udp_socket};
+use forebay_tests::netlab::config::Rule;
 use forebay_tests::netlab::{Arms, Lab, address, tcp_states};
 
 use crate::scene::{Scene, client_towards, eventually, flow_from, frontend};
@@ -105,4 +107,41 @@ fn a_filter_of_flush_leaves_other_flows_alone() {
     assert!(refused.stderr.contains("nobody"), "{refused:?}");
     let misused = forebay.cli(&["flush", "flows", "--source", "x"]).unwrap();
     assert_eq!(misused.code, 2, "{misused:?}");
+}
+
+#[test]
+fn connections_that_are_busy_are_closed_on_both_sides_too() {
+    const PORT: u16 = 7000;
+    let Some(scene) = Scene::run(Arms::Two, |config| {
+        config.rules.push(Rule::new("bulk", "tcp", PORT, PORT));
+    }) else {
+        return;
+    };
+    let Scene { lab, forebay, .. } = &scene;
+    for instance in &lab.instances {
+        for address in [instance.ipv4.into(), instance.ipv6.into()] {
+            bulk::serve(SocketAddr::new(address, PORT), &instance.namespace).unwrap();
+        }
+    }
+    let open = || {
+        lab.instances
+            .iter()
+            .map(|instance| &instance.namespace)
+            .chain([&lab.client])
+            .flat_map(|host| tcp_states(host, PORT).unwrap())
+            .filter(|state| state == "ESTAB")
+            .count()
+    };
+    std::thread::scope(|scope| {
+        for to in frontend(PORT) {
+            for _ in 0..4 {
+                let mut transfer = Echo::open(&lab.client, to).unwrap();
+                scope.spawn(move || while transfer.exchange(3_000_000).is_ok() {});
+            }
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        assert_eq!(open(), 16, "eight connections, two ends each");
+        forebay.text(&["flush", "flows"]).unwrap();
+        eventually("all sockets are closed", 2 * SOON, || open() == 0);
+    });
 }

@@ -3,7 +3,7 @@
 use forebay_common::flow::{Seen, marks};
 use forebay_common::reason::Reason;
 use forebay_tests::engine::{Action, Engine, Keys, Model, Retire, with_live};
-use forebay_tests::frame::SYN;
+use forebay_tests::frame::{Frame, SYN};
 use forebay_tests::network::IpVersion;
 use forebay_tests::world::{Flows, GRACE, IDLE, NOW, Pair, SECOND, World};
 
@@ -207,17 +207,22 @@ fn a_flushed_flow_is_marked_alive_and_goes_half_a_second_later() {
             ..pair.last_used(until)
         });
         assert_eq!(engine.flows(), Flows::exactly(&marked));
-        for pair in &pairs {
-            for packet in [pair.request(), pair.answer()] {
-                let outcome = engine.run(&packet.build(), packet.ingress);
-                assert_eq!(outcome.action, Action::Drop, "{}", engine.name());
+        // What its sides have received is what the RSTs to them go by.
+        let heard = marked.map(|mut pair| {
+            let frames = [pair.request(), pair.answer()];
+            for (frame, half) in frames.into_iter().zip([&mut pair.to, &mut pair.from]) {
+                half.last_ack = 77_000;
+                drop_it(engine, frame, 77_000);
             }
+            pair
+        });
+        let flows = Flows::exactly(&heard);
+        assert_eq!(engine.flows(), flows, "nothing revives it");
+        engine.set_now(until + 1);
+        for pair in &pairs {
+            drop_it(engine, pair.request(), 88_000);
         }
-        assert_eq!(
-            engine.flows(),
-            Flows::exactly(&marked),
-            "nothing revives it"
-        );
+        assert_eq!(engine.flows(), flows, "too late");
         engine.set_now(until + u64::from(GRACE));
         assert_eq!(engine.retire(Retire::Remove, &keys), [false; 4]);
         engine.set_now(until + u64::from(GRACE) + 1);
@@ -225,4 +230,13 @@ fn a_flushed_flow_is_marked_alive_and_goes_half_a_second_later() {
         assert_eq!(removed, [true, false, true, false]);
         assert_eq!(engine.flows(), Flows::default());
     });
+}
+
+fn drop_it(engine: &mut dyn Engine, frame: Frame, acknowledgement: u32) {
+    let frame = Frame {
+        acknowledgement,
+        ..frame
+    };
+    let outcome = engine.run(&frame.build(), frame.ingress);
+    assert_eq!(outcome.action, Action::Drop, "{}", engine.name());
 }

@@ -50,7 +50,7 @@ use crate::family::{Family, V4, V6};
 use crate::flow::{FlowKey, FlowRef};
 use crate::reason::{Fate, Reason};
 use crate::tables::{Shared, Tables};
-use crate::wire::{Frame, IpHeader, LinkLayer, Network, link_layer, network, tcp_flags};
+use crate::wire::{Frame, IpHeader, LinkLayer, Network, Transport, link_layer, network, tcp_flags};
 
 /// Where a frame goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -271,7 +271,8 @@ fn ip<A: Network, F: Frame, T: Tables<A>>(
         }
     };
     let now = tables.now();
-    match known(tables, &key, packet.transport.tcp_flags(), settings, now) {
+    let flow = known(tables, &key, heard(&packet.transport), settings, now);
+    match flow {
         Some(flow) => {
             let terms = Terms { settings, now };
             forward::forward::<true, A, F, T>(frame, tables, link, &packet, &key, flow, terms)
@@ -315,13 +316,24 @@ fn is_longer_than_frame<F: Frame>(frame: &F, link: LinkLayer, length: u32) -> bo
     link.offset as u32 + length > frame.length()
 }
 
+/// TCP flags, and what the sender acknowledges, raw; 0: nothing.
+#[inline(always)]
+fn heard(transport: &Transport<'_>) -> (u8, u32) {
+    match transport {
+        Transport::Tcp(tcp) if tcp.flags.get() & tcp_flags::ACK != 0 => {
+            (tcp.flags.get(), tcp.acknowledgement.get())
+        }
+        other => (other.tcp_flags(), 0),
+    }
+}
+
 /// The live flow of a packet. A SYN that meets a flow which has ended opens a new connection, so to
 /// it the flow is not there.
 #[inline(always)]
 fn known<'t, A: Family, T: Tables<A>>(
     tables: &'t T,
     key: &FlowKey<A>,
-    flags: u8,
+    (flags, acknowledgement): (u8, u32),
     settings: &Settings,
     now: u64,
 ) -> Option<FlowRef<'t, A>> {
@@ -329,6 +341,7 @@ fn known<'t, A: Family, T: Tables<A>>(
     if life::is_quiet(flow, key.protocol, settings, now)
         && life::is_over_in_both(tables, settings, flow, key.protocol, now)
     {
+        retire::hear(flow, acknowledgement, now);
         return None;
     }
     let opens = flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN;

@@ -165,7 +165,7 @@ fn lookup<A: Family, T: Tables<A>>(
         ports: flow.ports(),
         hides: matches!(FlowKind::direction(flow.kind()), Direction::FromInstance),
     };
-    if let Some(flow) = known(tables, &scratch.key, 0, settings, tables.now()) {
+    if let Some(flow) = known(tables, &scratch.key, (0, 0), settings, tables.now()) {
         return Some(of_flow(flow));
     }
     if !may_be_ours(tables, scratch.key.source) && !may_be_ours(tables, scratch.key.destination) {

@@ -72,6 +72,15 @@ pub fn mark_flushed<A: Family, T: Tables<A>>(tables: &T, key: &FlowKey<A>) -> bo
     true
 }
 
+/// Takes in what the sender of a packet has received, while its flow waits to be removed after a flush: that
+/// is the number that a RST to it must have. Later, the entry may be somebody else's at any moment.
+#[inline(always)]
+pub(super) fn hear<A: Family>(flow: FlowRef<'_, A>, acknowledgement: u32, now: u64) {
+    if flow.marks() & marks::RETIRING != 0 && now <= flow.last_seen() && acknowledgement != 0 {
+        flow.set_last_ack(acknowledgement);
+    }
+}
+
 /// Marks an entry, to be removed some time after `until`. The mark comes first: who finds the entry then
 /// leaves its time alone.
 #[inline(always)]

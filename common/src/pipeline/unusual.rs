@@ -5,8 +5,8 @@
 //! follow. A node cannot keep packets, so a later fragment that comes before the first is lost.
 
 use super::{
-    Goes, Outcome, Step, Terms, conclude, echo, first, forward, is_longer_than_frame, key_of,
-    known, may_be_ours, vlan,
+    Goes, Outcome, Step, Terms, conclude, echo, first, forward, heard, is_longer_than_frame,
+    key_of, known, may_be_ours, vlan,
 };
 use crate::abi::{FragmentKey, Fragments, Settings};
 use crate::family::{Family, V4, V6};
@@ -271,8 +271,13 @@ fn of_a_flow<A: Network, F: Frame, T: Tables<A>>(
             }
         },
     };
-    let flags = packet.transport.tcp_flags();
-    match known(tables, key, flags, terms.settings, terms.now) {
+    match known(
+        tables,
+        key,
+        heard(&packet.transport),
+        terms.settings,
+        terms.now,
+    ) {
         Some(flow) => {
             forward::forward::<true, A, F, T>(frame, tables, link, &packet, key, flow, terms)
         }
