@@ -341,6 +341,10 @@ impl<A: ModelFamily> Tables<A> for ModelTables {
         model.removed.borrow_mut().extend(old);
     }
 
+    fn is_former(&self) -> bool {
+        self.in_former.get()
+    }
+
     fn former(&self, key: &FlowKey<A>) -> Option<FlowRef<'_, A>> {
         if self.in_former.get() {
             return None;

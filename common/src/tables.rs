@@ -180,6 +180,10 @@ pub trait Tables<A: Family>: Shared {
     fn insert(&self, key: &FlowKey<A>, flow: &Flow<A>) -> Result<(), InsertError>;
     /// Removes an entry if it is there.
     fn remove(&self, key: &FlowKey<A>);
+    /// Whether the former flow table has taken the place of the flow table.
+    fn is_former(&self) -> bool {
+        false
+    }
     /// The entry under a key of the former flow table, from which flows still move.
     fn former(&self, _key: &FlowKey<A>) -> Option<FlowRef<'_, A>> {
         None

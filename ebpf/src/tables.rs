@@ -296,6 +296,11 @@ impl<const FORMER: bool, A: Maps + FibFamily> Tables<A> for AllTables<FORMER> {
     }
 
     #[inline(always)]
+    fn is_former(&self) -> bool {
+        FORMER
+    }
+
+    #[inline(always)]
     fn former(&self, key: &FlowKey<A>) -> Option<FlowRef<'_, A>> {
         if FORMER || !A::has_former() {
             return None;

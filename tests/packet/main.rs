@@ -12,6 +12,7 @@ mod cases;
 mod clocks;
 mod invariants;
 mod limits;
+mod moving;
 mod object;
 mod races;
 mod sweep;

@@ -20,6 +20,7 @@ mod claim;
 mod complain;
 mod echo;
 mod first;
+mod former;
 mod forward;
 mod icmp;
 mod life;
@@ -271,7 +272,11 @@ fn ip<A: Network, F: Frame, T: Tables<A>>(
         }
     };
     let now = tables.now();
-    let flow = known(tables, &key, heard(&packet.transport), settings, now);
+    let flags = packet.transport.tcp_flags();
+    let mut flow = known(tables, &key, heard(&packet.transport), settings, now);
+    if flow.is_none() && tables.is_former() {
+        flow = former::renew(tables, &key, flags);
+    }
     match flow {
         Some(flow) => {
             let terms = Terms { settings, now };

@@ -16,7 +16,7 @@ use forebay_common::reason::Reason;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-use super::maps::Maps;
+use super::maps::{Maps, NewTables};
 use super::{Action, Engine, Keys, Outcome, Retire, object_path};
 use crate::network::namespace::{Namespace, PERCH};
 use crate::network::plan::Link;
@@ -32,6 +32,8 @@ const GROWTH: usize = 64;
 pub struct Live {
     ebpf: Ebpf,
     maps: Maps,
+    /// Where flows move to, if they do.
+    new_tables: Option<NewTables>,
     /// The kernel empties a table of programs that nobody holds.
     _stages: ProgramArray<MapData>,
     namespace: Namespace,
@@ -47,12 +49,29 @@ impl Live {
     /// # Errors
     /// No object, no privilege, or the kernel refuses the program.
     pub fn start() -> Result<Self> {
+        Self::start_with(false)
+    }
+
+    /// The same while flows move from tables of another size: what worlds have is in these, which are the ones
+    /// that are read, and the new ones are empty.
+    ///
+    /// # Errors
+    /// As before.
+    pub fn start_moving() -> Result<Self> {
+        Self::start_with(true)
+    }
+
+    fn start_with(moving: bool) -> Result<Self> {
         let path = object_path()?;
         let namespace = Namespace::create()?;
+        let families: u32 = if moving { 0b11 } else { 0 };
         let mut ebpf = EbpfLoader::new()
             .override_global(names::DETERMINISTIC, &1_u32, true)
             .map_max_entries(names::FLOWS4, CAPACITY)
             .map_max_entries(names::FLOWS6, CAPACITY)
+            .map_max_entries(names::FORMER_FLOWS4, CAPACITY)
+            .map_max_entries(names::FORMER_FLOWS6, CAPACITY)
+            .override_global(names::FORMER, &families, true)
             .map_max_entries(names::UNTRUSTED4, UNTRUSTED_SETS)
             .map_max_entries(names::UNTRUSTED6, UNTRUSTED_SETS)
             .load_file(&path)
@@ -70,10 +89,12 @@ impl Live {
         xdp(&mut ebpf, names::PROGRAM)?
             .attach(PERCH, XdpMode::Skb)
             .context("attach the program")?;
-        let maps = Maps::take(&mut ebpf)?;
+        let maps = Maps::take(&mut ebpf, moving)?;
+        let new_tables = moving.then(|| NewTables::take(&mut ebpf)).transpose()?;
         let mut live = Self {
             ebpf,
             maps,
+            new_tables,
             _stages: stages,
             namespace,
             cpu: nix::sched::sched_getcpu().context("which CPU is this?")?,
@@ -110,6 +131,24 @@ impl Live {
                 .look_up_untrusted(&self.maps.settings(), &keys.v6)
                 .expect("untrusted flows can be read"),
         )
+    }
+
+    /// What flows have moved to so far, and new ones that went there.
+    ///
+    /// # Panics
+    /// When no flows move.
+    pub fn new_flows(&self) -> Flows {
+        let tables = self.new_tables.as_ref().expect("flows move");
+        tables.read().expect("flows can be read")
+    }
+
+    /// Says whether new flows go to the new tables.
+    ///
+    /// # Panics
+    /// When no flows move.
+    pub fn set_moving(&mut self, moving: bool) {
+        let tables = self.new_tables.as_mut().expect("flows move");
+        tables.set_moving(moving).expect("a word can be written");
     }
 
     /// Entries that the program has counted in the flow tables.

@@ -25,7 +25,7 @@ use forebay_common::tables::PerCpu;
 
 use super::Retire;
 use crate::network::Side;
-use crate::world::{Entries, FamilyWorld, World};
+use crate::world::{Entries, FamilyWorld, Flows, World};
 
 /// A type of the packet path as the value or key of a map.
 #[repr(transparent)]
@@ -290,6 +290,7 @@ impl<A: Side + Words> FamilyMaps<A> {
                 Retire::Remove => RetireBatch::<A>::REMOVE,
                 Retire::Flush => RetireBatch::<A>::FLUSH,
                 Retire::Forget => RetireBatch::<A>::FORGET,
+                Retire::Carry => RetireBatch::<A>::CARRY,
             },
             count: keys.len() as u32,
             keys: [FlowKey::default(); RETIRE_BATCH],
@@ -307,11 +308,57 @@ impl<A: Side + Words> FamilyMaps<A> {
     }
 }
 
-impl Maps {
-    /// Takes the maps out of the loaded object; all are empty.
+/// The tables that flows move to, and what says that they do.
+pub(super) struct NewTables {
+    v4: Table<FlowKey<V4>, Flow<V4>>,
+    v6: Table<FlowKey<V6>, Flow<V6>>,
+    moving: Array<MapData, u32>,
+}
+
+impl NewTables {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self> {
+        Ok(Self {
+            v4: take(ebpf, names::FLOWS4)?,
+            v6: take(ebpf, names::FLOWS6)?,
+            moving: take(ebpf, names::MOVING)?,
+        })
+    }
+
+    /// Their entries.
+    pub(super) fn read(&self) -> Result<Flows, MapError> {
+        fn all<A: Words>(
+            table: &Table<FlowKey<A>, Flow<A>>,
+        ) -> Result<BTreeMap<FlowKey<A>, Flow<A>>, MapError>
+        where
+            FlowKey<A>: Ord,
+        {
+            let entries = table.iter();
+            let plain = entries.map(|entry| entry.map(|(Raw(key), Raw(flow))| (key, flow)));
+            plain.collect()
+        }
+        Ok(Flows {
+            v4: all(&self.v4)?,
+            v6: all(&self.v6)?,
+            ..Flows::default()
+        })
+    }
+
+    pub(super) fn set_moving(&mut self, moving: bool) -> Result<(), MapError> {
+        self.moving.set(0, u32::from(moving), 0)
+    }
+}
+
+impl Maps {
+    /// Takes the maps out of the loaded object; all are empty. `former`: with the tables that flows move from
+    /// in the place of the flow tables.
+    pub(super) fn take(ebpf: &mut Ebpf, former: bool) -> Result<Self> {
+        let [flows4, flows6] = if former {
+            [names::FORMER_FLOWS4, names::FORMER_FLOWS6]
+        } else {
+            [names::FLOWS4, names::FLOWS6]
+        };
         let v4 = [
-            names::FLOWS4,
+            flows4,
             names::ADDRESSES4,
             names::BACKENDS4,
             names::VIRTUAL_NETWORK4,
@@ -321,7 +368,7 @@ impl Maps {
             names::REVERSE4,
         ];
         let v6 = [
-            names::FLOWS6,
+            flows6,
             names::ADDRESSES6,
             names::BACKENDS6,
             names::VIRTUAL_NETWORK6,

@@ -73,6 +73,8 @@ pub enum Retire {
     Flush,
     /// Forgets it, if it is untrusted.
     Forget,
+    /// Moves it from the former flow table.
+    Carry,
 }
 
 /// Keys of flows.

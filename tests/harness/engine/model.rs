@@ -10,7 +10,7 @@ use forebay_common::abi::{
 use forebay_common::flow::{Direction, Flow, FlowKey, FlowRef, SetRef};
 use forebay_common::model::{FamilyModel, ModelTables};
 use forebay_common::pipeline::{
-    self, Exit, forget_both, mark_flushed, mark_retiring, remove_retiring,
+    self, Exit, carry_over, forget_both, mark_flushed, mark_retiring, remove_retiring,
 };
 use forebay_common::reason::Reason;
 use forebay_common::tables::{InsertError, PerCpu, Route, Scratch, Shared, Tables};
@@ -193,6 +193,7 @@ impl Planned {
             Retire::Remove => remove_retiring(self, key),
             Retire::Flush => mark_flushed(self, key),
             Retire::Forget => forget_both(self, key),
+            Retire::Carry => carry_over(self, key),
         }
     }
 }
@@ -288,6 +289,10 @@ impl<A: Side> Tables<A> for Planned {
 
     fn remove(&self, key: &FlowKey<A>) {
         self.0.remove(key);
+    }
+
+    fn is_former(&self) -> bool {
+        Tables::<A>::is_former(&self.0)
     }
 
     fn former(&self, key: &FlowKey<A>) -> Option<FlowRef<'_, A>> {

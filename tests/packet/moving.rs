@@ -1,0 +1,109 @@
+//! Packets while flows move from one table to another.
+
+use forebay_common::flow::Seen;
+use forebay_common::reason::Reason;
+use forebay_tests::engine::{Action, Engine, Keys, Live, Retire};
+use forebay_tests::frame::{Frame, SYN};
+use forebay_tests::network::IpVersion;
+use forebay_tests::world::{Flows, NOW, Pair, World};
+
+/// The live program with flows in the former tables; `None` after saying why not.
+fn moving(pairs: &[Pair]) -> Option<Live> {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: loading programs and making networks needs root");
+        return None;
+    }
+    let mut live = Live::start_moving().unwrap();
+    let mut world = World::default();
+    pairs.iter().for_each(|pair| world.add(pair));
+    live.load(&world);
+    live.set_now(NOW);
+    Some(live)
+}
+
+fn assert_forwarded(live: &mut Live, frame: &Frame) {
+    let outcome = live.run(&frame.build(), frame.ingress);
+    assert_eq!(outcome.reason(), Reason::Forwarded, "{frame:?}");
+    assert_eq!(outcome.action, Action::Redirect);
+}
+
+#[test]
+fn a_flow_is_used_where_it_is_until_it_has_moved_as_it_stands() {
+    let pairs = IpVersion::BOTH.map(Pair::tcp);
+    let Some(mut live) = moving(&pairs) else {
+        return;
+    };
+    // Before and after new flows go to the new tables.
+    let mut used = pairs.clone();
+    for is_moving in [false, true] {
+        live.set_moving(is_moving);
+        for pair in &mut used {
+            let (request, answer) = (pair.request(), pair.answer());
+            assert_forwarded(&mut live, &request);
+            assert_forwarded(&mut live, &answer);
+            pair.to = pair.to.with_packet(&request, NOW);
+            pair.from = pair.from.with_packet(&answer, NOW);
+        }
+        assert_eq!(live.flows(), Flows::exactly(&used), "moving: {is_moving}");
+        assert_eq!(live.new_flows(), Flows::default());
+    }
+    let keys = Keys::of(&live.flows());
+    assert_eq!(
+        live.retire(Retire::Carry, &keys),
+        [true, false, true, false]
+    );
+    assert_eq!(live.flows(), Flows::default(), "nothing stays");
+    assert_eq!(live.new_flows(), Flows::exactly(&used));
+    assert_eq!(live.occupied(), [2, 2], "as many as before");
+    for pair in &used {
+        assert_forwarded(&mut live, &pair.request());
+        assert_forwarded(&mut live, &pair.answer());
+    }
+    assert_eq!(live.flows(), Flows::default());
+    assert_eq!(live.retire(Retire::Carry, &keys), [false; 4]);
+}
+
+#[test]
+fn a_syn_begins_a_connection_anew_where_the_one_that_has_ended_is() {
+    let ended = IpVersion::BOTH.map(|version| {
+        let pair = Pair::tcp(version);
+        let fin = pair.seen_to.with(Seen::FIN);
+        Pair {
+            seen_to: fin,
+            seen_from: fin,
+            ..pair
+        }
+    });
+    let Some(mut live) = moving(&ended) else {
+        return;
+    };
+    for is_moving in [false, true] {
+        live.load(&{
+            let mut world = World::default();
+            ended.iter().for_each(|pair| world.add(pair));
+            world
+        });
+        live.set_moving(is_moving);
+        for pair in &ended {
+            assert_forwarded(&mut live, &pair.request().flagged(SYN));
+            assert_forwarded(
+                &mut live,
+                &pair.answer().flagged(SYN | forebay_tests::frame::ACK),
+            );
+        }
+        let flows = live.flows();
+        let states: Vec<_> = flows
+            .v4
+            .values()
+            .map(|flow| (flow.seen_to_instance, flow.seen_from_instance))
+            .chain(
+                flows
+                    .v6
+                    .values()
+                    .map(|flow| (flow.seen_to_instance, flow.seen_from_instance)),
+            )
+            .collect();
+        assert_eq!(states, [(Seen::SYN.0, Seen::SYN.0); 4]);
+        assert_eq!(live.new_flows(), Flows::default());
+    }
+}
