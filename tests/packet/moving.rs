@@ -3,7 +3,7 @@
 use forebay_common::flow::Seen;
 use forebay_common::reason::Reason;
 use forebay_tests::engine::{Action, Engine, Keys, Live, Retire};
-use forebay_tests::frame::{Frame, SYN};
+use forebay_tests::frame::{ACK, Fragment, Frame, SYN};
 use forebay_tests::network::IpVersion;
 use forebay_tests::world::{Flows, NOW, Pair, World};
 
@@ -86,10 +86,7 @@ fn a_syn_begins_a_connection_anew_where_the_one_that_has_ended_is() {
         live.set_moving(is_moving);
         for pair in &ended {
             assert_forwarded(&mut live, &pair.request().flagged(SYN));
-            assert_forwarded(
-                &mut live,
-                &pair.answer().flagged(SYN | forebay_tests::frame::ACK),
-            );
+            assert_forwarded(&mut live, &pair.answer().flagged(SYN | ACK));
         }
         let flows = live.flows();
         let states: Vec<_> = flows
@@ -106,4 +103,31 @@ fn a_syn_begins_a_connection_anew_where_the_one_that_has_ended_is() {
         assert_eq!(states, [(Seen::SYN.0, Seen::SYN.0); 4]);
         assert_eq!(live.new_flows(), Flows::default());
     }
+}
+
+#[test]
+fn fragments_find_their_flow_before_it_has_moved() {
+    let pairs = IpVersion::BOTH.map(Pair::udp);
+    let Some(mut live) = moving(&pairs) else {
+        return;
+    };
+    live.set_moving(true);
+    for pair in &pairs {
+        let whole = pair.request().with_payload(64);
+        let content = whole.transport();
+        for (offset, part) in [(0, &content[..40]), (5, &content[40..])] {
+            let piece = Frame {
+                raw: Some(part.to_vec()),
+                identification: 7,
+                fragment: Some(Fragment {
+                    offset,
+                    more: offset == 0,
+                }),
+                ..whole.clone()
+            };
+            assert_forwarded(&mut live, &piece);
+        }
+    }
+    assert_eq!(live.new_flows(), Flows::default());
+    assert_eq!(Keys::of(&live.flows()).v4.len(), 2, "where they were");
 }

@@ -1,9 +1,24 @@
-//! What the stage "former" does besides using flows where they are.
+//! Flows in the former flow table, beyond using them where they are.
 
+use super::life::is_quiet;
+use crate::abi::Settings;
 use crate::family::Family;
 use crate::flow::{self, Direction, FlowKey, FlowKind, FlowRef, Seen, marks};
 use crate::tables::Tables;
 use crate::wire::{TCP, tcp_flags};
+
+/// The live flow of a packet in the former table, for stages that have no turn of their own over it. What both
+/// directions should know of the packet, only its own will.
+#[inline(always)]
+pub(super) fn alive<'t, A: Family, T: Tables<A>>(
+    tables: &'t T,
+    key: &FlowKey<A>,
+    settings: &Settings,
+    now: u64,
+) -> Option<FlowRef<'t, A>> {
+    let flow = tables.former(key)?;
+    (!is_quiet(flow, key.protocol, settings, now)).then_some(flow)
+}
 
 /// Begins a connection anew, with the same member, in the entries of one that is over or has ended: a packet
 /// that may open a flow finds its tuple taken in the former table, where nobody makes room. `None` if it may

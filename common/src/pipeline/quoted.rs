@@ -10,7 +10,7 @@
 
 use super::first::{may_come_from, without_flow};
 use super::forward::{depart, takes_no_redirect};
-use super::{Step, key_of, known, may_be_ours, service, untrusted, vlan};
+use super::{Step, former, key_of, known, may_be_ours, service, untrusted, vlan};
 use crate::abi::{Interface, Owner, Settings};
 use crate::family::{Family, V6};
 use crate::flow::{Direction, FlowKey, FlowKind, FlowRef, Hop};
@@ -166,6 +166,9 @@ fn lookup<A: Family, T: Tables<A>>(
         hides: matches!(FlowKind::direction(flow.kind()), Direction::FromInstance),
     };
     if let Some(flow) = known(tables, &scratch.key, (0, 0), settings, tables.now()) {
+        return Some(of_flow(flow));
+    }
+    if let Some(flow) = former::alive(tables, &scratch.key, settings, tables.now()) {
         return Some(of_flow(flow));
     }
     if !may_be_ours(tables, scratch.key.source) && !may_be_ours(tables, scratch.key.destination) {

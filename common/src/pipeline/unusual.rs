@@ -5,8 +5,8 @@
 //! follow. A node cannot keep packets, so a later fragment that comes before the first is lost.
 
 use super::{
-    Goes, Outcome, Step, Terms, conclude, echo, first, forward, heard, is_longer_than_frame,
-    key_of, known, may_be_ours, vlan,
+    Goes, Outcome, Step, Terms, conclude, echo, first, former, forward, heard,
+    is_longer_than_frame, key_of, known, may_be_ours, vlan,
 };
 use crate::abi::{FragmentKey, Fragments, Settings};
 use crate::family::{Family, V4, V6};
@@ -271,18 +271,15 @@ fn of_a_flow<A: Network, F: Frame, T: Tables<A>>(
             }
         },
     };
-    match known(
-        tables,
-        key,
-        heard(&packet.transport),
-        terms.settings,
-        terms.now,
-    ) {
+    let Terms { settings, now } = terms;
+    let mut flow = known(tables, key, heard(&packet.transport), settings, now);
+    if flow.is_none() {
+        flow = former::alive(tables, key, settings, now);
+    }
+    match flow {
         Some(flow) => {
             forward::forward::<true, A, F, T>(frame, tables, link, &packet, key, flow, terms)
         }
-        // Fragments of flows that are yet to move are lost, and sent again.
-        None if tables.former(key).is_some() => Err(Reason::FlowEnding),
         None if !may_be_ours(tables, key.source) && !may_be_ours(tables, key.destination) => {
             Err(Reason::NotOurs)
         }
