@@ -138,7 +138,7 @@ pub const SOURCES: u32 = 65_536;
 /// Locks of reply keys that are being taken, a power of two.
 pub const LOCKS: u32 = 4_096;
 /// Stretches of instances' ports of which replies are known without a flow, a family.
-pub const MAX_REVERSE: u32 = 262_144;
+pub const MAX_REVERSE: u32 = 65_536;
 
 /// Flows that one run of a retire program can end.
 pub const RETIRE_BATCH: usize = 256;
@@ -315,9 +315,6 @@ impl Rule {
     pub const FIXED_PORT: u8 = 4;
     /// In `flags`: the binding counts.
     pub const ACTIVE: u8 = 8;
-
-    /// In `flags`: nobody else sends flows to its members' ports, so no other flow can want its reply keys.
-    pub const ALONE: u8 = 16;
 
     /// As `way`: targets are rings.
     pub const RING: u8 = 0;

@@ -1,10 +1,12 @@
 //! Ranges of ports as prefixes, for tables that match the longest prefix.
 
-/// A range of ports, first and last included, cut into the fewest prefixes: first port and number of leading
-/// bits (of 16) that all ports of it share.
-pub fn prefixes(first: u16, last: u16) -> impl Iterator<Item = (u16, u32)> {
-    let mut next = u32::from(first);
-    let end = u32::from(last) + 1;
+use std::ops::RangeInclusive;
+
+/// A range of ports cut into the fewest prefixes: first port and number of leading bits (of 16) that all ports
+/// of it share.
+pub fn prefixes(range: RangeInclusive<u16>) -> impl Iterator<Item = (u16, u32)> {
+    let mut next = u32::from(*range.start());
+    let end = u32::from(*range.end()) + 1;
     std::iter::from_fn(move || {
         if next >= end {
             return None;
@@ -24,7 +26,7 @@ mod tests {
     use super::*;
 
     fn covered(first: u16, last: u16) -> Vec<u16> {
-        let ports = prefixes(first, last).flat_map(|(port, bits)| {
+        let ports = prefixes(first..=last).flat_map(|(port, bits)| {
             let size = 1_u32 << (16 - bits);
             (u32::from(port)..u32::from(port) + size).map(|port| port as u16)
         });
@@ -49,9 +51,9 @@ mod tests {
 
     #[test]
     fn a_range_takes_as_few_prefixes_as_can_be() {
-        assert_eq!(prefixes(0, 65_535).collect::<Vec<_>>(), [(0, 0)]);
-        assert_eq!(prefixes(80, 80).collect::<Vec<_>>(), [(80, 16)]);
-        assert_eq!(prefixes(8_000, 8_063).collect::<Vec<_>>(), [(8_000, 10)]);
-        assert_eq!(prefixes(1, 65_534).count(), 30);
+        assert_eq!(prefixes(0..=65_535).collect::<Vec<_>>(), [(0, 0)]);
+        assert_eq!(prefixes(80..=80).collect::<Vec<_>>(), [(80, 16)]);
+        assert_eq!(prefixes(8_000..=8_063).collect::<Vec<_>>(), [(8_000, 10)]);
+        assert_eq!(prefixes(1..=65_534).count(), 30);
     }
 }

@@ -5,6 +5,7 @@
 //! other work they move together, so only ratios and differences within a run mean anything.
 
 mod bpf;
+mod daemon;
 mod facts;
 mod frame;
 #[path = "../lab/interrupt.rs"]
@@ -58,7 +59,9 @@ enum What {
     Micro,
     /// A router between two hosts, against nftables
     Path,
-    /// Both
+    /// What the daemon computes for 10,000 rules and 10,000 members
+    Daemon,
+    /// All of them
     All,
 }
 
@@ -98,6 +101,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     if matches!(arguments.what, What::Micro | What::All) {
         let report = micro::run(arguments)?;
         report::publish(arguments.record("micro"), &machine, report)?;
+    }
+    if matches!(arguments.what, What::Daemon | What::All) {
+        daemon::run(arguments.quick)?;
     }
     if matches!(arguments.what, What::Path | What::All) {
         let report = path::run(arguments, cpu)?;

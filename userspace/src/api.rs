@@ -189,6 +189,9 @@ pub struct TableUse {
     pub used: u64,
     /// Flows that fit.
     pub capacity: u64,
+    /// Flows beside them that have not proven themselves yet, as last counted.
+    #[serde(default)]
+    pub untrusted: u64,
 }
 
 /// Packets by what became of them.

@@ -128,15 +128,11 @@ fn place<A: Family, T: Tables<A>>(
     let now = tables.now();
     let is_known = |key| tables.flow(key).is_some() || tables.former(key).is_some();
     let is_trusted = is_known(&scratch.key) || is_known(&scratch.other);
-    if !is_trusted && rule.flags & Rule::ALONE == 0 {
+    if !is_trusted {
         return reserve(tables, scratch, rule, flags);
     }
     fill_both(scratch, rule, flags, now);
-    if is_trusted {
-        Placed::Half
-    } else {
-        Placed::New
-    }
+    Placed::Half
 }
 
 /// Fills in both directions of a new flow.

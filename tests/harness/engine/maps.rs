@@ -138,7 +138,7 @@ fn reverse_keys<A: Side + Words>(
     (address, first, last): &(A, u16, u16),
 ) -> impl Iterator<Item = Key<Raw<ReverseKey<A>>>> {
     let bits = ReverseKey::<A>::BITS - u16::BITS;
-    ports::prefixes(*first, *last)
+    ports::prefixes(*first..=*last)
         .map(move |(port, length)| Key::new(bits + length, Raw(ReverseKey::new(*address, port))))
 }
 

@@ -146,12 +146,13 @@ pub(super) fn status(common: &Common, json: bool) -> Result<(), Failure> {
         }
         interfaces.print();
         println!();
-        let mut flows = Table::new(["FLOWS", "USED", "CAPACITY"]).right([1, 2]);
+        let mut flows = Table::new(["FLOWS", "USED", "CAPACITY", "UNTRUSTED"]).right([1, 2, 3]);
         for (name, table) in [("ipv4", status.flows.ipv4), ("ipv6", status.flows.ipv6)] {
             flows.row([
                 name.to_owned(),
                 table.used.to_string(),
                 table.capacity.to_string(),
+                table.untrusted.to_string(),
             ]);
         }
         flows.print();

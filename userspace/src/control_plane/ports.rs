@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use forebay_common::abi::{Bound, PortKey};
+use forebay_common::ports::prefixes;
 use forebay_common::wire::{TCP, UDP};
 
 use crate::config::model::{Ports, Protocol};
@@ -124,19 +125,6 @@ fn disjoint(ranges: &[Interval]) -> Vec<Interval> {
     found
 }
 
-/// The fewest prefixes that make up a range: first port, and how many bits count.
-pub(super) fn prefixes(range: RangeInclusive<u16>) -> impl Iterator<Item = (u16, u32)> {
-    let mut next = u32::from(*range.start());
-    let end = u32::from(*range.end()) + 1;
-    std::iter::from_fn(move || {
-        let left = end.checked_sub(next).filter(|left| *left > 0)?;
-        let bits = next.trailing_zeros().min(u16::BITS).min(left.ilog2());
-        let first = next as u16;
-        next += 1 << bits;
-        Some((first, u16::BITS - bits))
-    })
-}
-
 /// The ports of a prefix.
 pub(super) fn ports_of((key, length): PortRange) -> RangeInclusive<u16> {
     let more = u16::MAX.checked_shr(length).unwrap_or(0);
@@ -233,19 +221,6 @@ mod tests {
                     }
                 }
             }
-        }
-
-        #[test]
-        fn prefixes_are_the_range_and_nothing_else(first: u16, more: u16) {
-            let range = first..=first.saturating_add(more);
-            let mut next = u32::from(first);
-            for (port, length) in prefixes(range.clone()) {
-                let ports = ports_of((PortKey::new(1, TCP, port), length));
-                prop_assert_eq!(u32::from(*ports.start()), next);
-                next = u32::from(*ports.end()) + 1;
-            }
-            prop_assert_eq!(next, u32::from(*range.end()) + 1);
-            prop_assert!(prefixes(range).count() <= 30);
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use forebay_common::abi::{MAX_REVERSE, Reverse};
 use forebay_common::ports;
@@ -10,8 +11,11 @@ use forebay_common::ports;
 use super::ids::Bits;
 use super::state::TableState;
 use crate::config::model::{
-    Config, Forwarding, Frontend, MemberRef, NatTarget, Pool, Ports, Protocol,
+    Config, Forwarding, Frontend, InboundNatRule, MemberRef, NatTarget, Ports, Protocol,
 };
+
+/// Entries that fit, a family.
+const MOST: usize = MAX_REVERSE as usize;
 
 /// Ports of an instance's address that a rule sends to, and the first frontend port of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,173 +27,176 @@ struct Stretch {
 }
 
 /// Adds what can be known of a configuration. Nothing can while outsiders reach instances directly: those
-/// connections have the same replies.
+/// connections have the same replies. An IP configuration with a public IP may send anything.
+///
+/// What does not fit is done without: those flows have both their keys in the tables anyway.
 pub(super) fn add(config: &Config, state: &mut TableState) {
     if config.node.allow_direct {
         return;
     }
-    for (address, stretches) in stretches(config) {
-        for stretch in unshared(stretches) {
-            let offset = stretch.frontend_first.wrapping_sub(stretch.first);
-            for (port, bits) in ports::prefixes(stretch.first, stretch.last) {
-                match (Bits::from(address), Bits::from(stretch.frontend)) {
-                    (Bits::V4(address), Bits::V4(frontend)) => {
-                        insert(
-                            &mut state.v4.reverse,
-                            (address, port, bits),
-                            frontend,
-                            offset,
-                        );
-                    }
-                    (Bits::V6(address), Bits::V6(frontend)) => {
-                        insert(
-                            &mut state.v6.reverse,
-                            (address, port, bits),
-                            frontend,
-                            offset,
-                        );
-                    }
-                    _ => {}
+    let senders = Senders::of(config);
+    for instance in &config.instances {
+        for ip_config in instance.ip_configs.iter().filter(|c| c.public_ip.is_none()) {
+            let member = MemberRef {
+                instance: instance.name.clone(),
+                ip_config: ip_config.name.clone(),
+            };
+            for address in ip_config.addresses() {
+                let is_full = match Bits::from(address) {
+                    Bits::V4(_) => state.v4.reverse.len() >= MOST,
+                    Bits::V6(_) => state.v6.reverse.len() >= MOST,
+                };
+                if !is_full {
+                    add_address(address, senders.stretches(&member, address), state);
                 }
             }
         }
     }
 }
 
-/// What does not fit is done without: those flows have both their keys in the tables anyway.
+fn add_address(address: IpAddr, stretches: Vec<Stretch>, state: &mut TableState) {
+    for stretch in unshared(stretches) {
+        let port_offset = stretch.frontend_first.wrapping_sub(stretch.first);
+        for (port, bits) in ports::prefixes(stretch.first..=stretch.last) {
+            match (Bits::from(address), Bits::from(stretch.frontend)) {
+                (Bits::V4(address), Bits::V4(frontend)) => {
+                    insert(
+                        &mut state.v4.reverse,
+                        (address, port, bits),
+                        frontend,
+                        port_offset,
+                    );
+                }
+                (Bits::V6(address), Bits::V6(frontend)) => {
+                    insert(
+                        &mut state.v6.reverse,
+                        (address, port, bits),
+                        frontend,
+                        port_offset,
+                    );
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
 fn insert<A: Ord>(
     known: &mut BTreeMap<(A, u16, u32), Reverse<A>>,
     key: (A, u16, u32),
     frontend: A,
     port_offset: u16,
 ) {
-    if known.len() < MAX_REVERSE as usize {
+    if known.len() < MOST {
         let padding = [0; 3];
-        known.insert(
-            key,
-            Reverse {
-                frontend,
-                port_offset,
-                padding,
-            },
-        );
+        let reverse = Reverse {
+            frontend,
+            port_offset,
+            padding,
+        };
+        known.insert(key, reverse);
     }
 }
 
-/// Where rules send to, by instance's address. An IP configuration with a public IP may send anything, and a
-/// rule for every port leaves nothing to tell its flows by.
-fn stretches(config: &Config) -> HashMap<IpAddr, Vec<Stretch>> {
-    let frontends: HashMap<&str, _> = config.frontends.iter().map(|f| (&*f.name, f)).collect();
-    let pools: HashMap<&str, _> = config.pools.iter().map(|p| (&*p.name, p)).collect();
-    let targets = targets(config);
-    let mut found = HashMap::<IpAddr, Vec<Stretch>>::new();
-    for rule in &config.rules {
-        let is_told = rule.protocol != Protocol::Udp && rule.forwarding == Forwarding::Nat;
-        let (Some(frontend), Some(pool)) = (frontends.get(&*rule.frontend), pools.get(&*rule.pool))
-        else {
-            continue;
+/// What a rule sends to each of its members.
+struct Sender<'c> {
+    frontend: &'c Frontend,
+    /// First frontend port.
+    first: u16,
+    /// Ports of the member.
+    backend: RangeInclusive<u16>,
+    /// Whether its replies can be told from those of others at all.
+    is_told: bool,
+}
+
+/// The rules for TCP, by whom they send to.
+struct Senders<'c> {
+    by_pool: HashMap<&'c str, Vec<Sender<'c>>>,
+    by_member: HashMap<&'c MemberRef, Vec<Sender<'c>>>,
+    pools: HashMap<&'c MemberRef, Vec<&'c str>>,
+}
+
+impl<'c> Senders<'c> {
+    fn of(config: &'c Config) -> Self {
+        let frontends: HashMap<&str, _> = config.frontends.iter().map(|f| (&*f.name, f)).collect();
+        let mut senders = Self {
+            by_pool: HashMap::new(),
+            by_member: HashMap::new(),
+            pools: HashMap::new(),
         };
-        if !is_told {
-            continue;
+        for pool in &config.pools {
+            for member in &pool.members {
+                senders
+                    .pools
+                    .entry(&member.target)
+                    .or_default()
+                    .push(&pool.name);
+            }
         }
-        let ports = rule.port.range();
-        let backend = rule.port.backend_range(rule.backend_port);
-        let is_every = rule.port == Ports::Every;
-        for address in pool
-            .members
+        for rule in config
+            .rules
             .iter()
-            .flat_map(|m| targets.get(&m.target))
-            .flatten()
+            .filter(|rule| rule.protocol != Protocol::Udp)
         {
-            for own in frontend
-                .addresses()
-                .filter(|own| own.is_ipv6() == address.is_ipv6())
-            {
-                let stretch = Stretch {
-                    first: *backend.start(),
-                    last: *backend.end(),
-                    frontend: own,
-                    frontend_first: *ports.start(),
+            if let Some(frontend) = frontends.get(&*rule.frontend) {
+                let sender = Sender {
+                    frontend,
+                    first: *rule.port.range().start(),
+                    backend: rule.port.backend_range(rule.backend_port),
+                    is_told: rule.port != Ports::Every && rule.forwarding == Forwarding::Nat,
                 };
-                let known = found.entry(*address).or_default();
-                // Whatever else is on a port that everything goes to, it is not alone there.
-                if is_every {
-                    known.push(stretch.clone());
-                }
-                known.push(stretch);
+                senders.by_pool.entry(&rule.pool).or_default().push(sender);
             }
         }
-    }
-    add_inbound_nat(config, &frontends, &pools, &targets, &mut found);
-    found
-}
-
-/// Adds where inbound NAT rules send to. Which port of the pool form is a member's is not looked into: its
-/// replies are nobody's alone.
-fn add_inbound_nat(
-    config: &Config,
-    frontends: &HashMap<&str, &Frontend>,
-    pools: &HashMap<&str, &Pool>,
-    targets: &HashMap<MemberRef, Vec<IpAddr>>,
-    found: &mut HashMap<IpAddr, Vec<Stretch>>,
-) {
-    let rules = config.inbound_nat_rules.iter();
-    for rule in rules.filter(|rule| rule.protocol != Protocol::Udp) {
-        let Some(frontend) = frontends.get(&*rule.frontend) else {
-            continue;
-        };
-        let (members, times) = match &rule.target {
-            NatTarget::Instance(member) => (vec![member], 1),
-            NatTarget::Pool(pool) => {
-                let pool = pools.get(&**pool).into_iter();
-                (
-                    pool.flat_map(|p| &p.members).map(|m| &m.target).collect(),
-                    2,
-                )
-            }
-        };
-        let ports = rule.port.range();
-        let backend = match rule.backend_port {
-            Some(port) => port..=port,
-            None => ports.clone(),
-        };
-        for address in members
+        for rule in config
+            .inbound_nat_rules
             .iter()
-            .filter_map(|member| targets.get(*member))
-            .flatten()
+            .filter(|r| r.protocol != Protocol::Udp)
         {
-            for own in frontend
-                .addresses()
-                .filter(|own| own.is_ipv6() == address.is_ipv6())
-            {
-                let stretch = Stretch {
-                    first: *backend.start(),
-                    last: *backend.end(),
-                    frontend: own,
-                    frontend_first: *ports.start(),
-                };
-                let known = found.entry(*address).or_default();
-                known.extend(std::iter::repeat_n(stretch, times));
+            if let Some(frontend) = frontends.get(&*rule.frontend) {
+                senders.add_inbound_nat(rule, frontend);
             }
         }
+        senders
     }
-}
 
-/// Private addresses of the IP configurations without a public IP.
-fn targets(config: &Config) -> HashMap<MemberRef, Vec<IpAddr>> {
-    let of_all = config.instances.iter().flat_map(|instance| {
-        instance.ip_configs.iter().filter_map(|ip_config| {
-            let name = MemberRef {
-                instance: instance.name.clone(),
-                ip_config: ip_config.name.clone(),
-            };
-            ip_config
-                .public_ip
-                .is_none()
-                .then(|| (name, ip_config.addresses().collect()))
-        })
-    });
-    of_all.collect()
+    /// Which port of the pool form is a member's is not looked into.
+    fn add_inbound_nat(&mut self, rule: &'c InboundNatRule, frontend: &'c Frontend) {
+        let ports = rule.port.range();
+        let sender = Sender {
+            frontend,
+            first: *ports.start(),
+            backend: rule.backend_port.map_or(ports, |port| port..=port),
+            is_told: matches!(rule.target, NatTarget::Instance(_)),
+        };
+        match &rule.target {
+            NatTarget::Instance(member) => self.by_member.entry(member).or_default().push(sender),
+            NatTarget::Pool(pool) => self.by_pool.entry(pool).or_default().push(sender),
+        }
+    }
+
+    /// Where all rules send to on a member's address.
+    fn stretches(&self, member: &MemberRef, address: IpAddr) -> Vec<Stretch> {
+        let pools = self.pools.get(member).into_iter().flatten();
+        let by_pool = pools.filter_map(|pool| self.by_pool.get(pool));
+        let senders = by_pool.chain(self.by_member.get(member)).flatten();
+        let mut found = Vec::new();
+        for sender in senders {
+            let of_family = |own: &IpAddr| own.is_ipv6() == address.is_ipv6();
+            for frontend in sender.frontend.addresses().filter(of_family) {
+                let stretch = Stretch {
+                    first: *sender.backend.start(),
+                    last: *sender.backend.end(),
+                    frontend,
+                    frontend_first: sender.first,
+                };
+                // Whoever cannot be told leaves nobody alone.
+                let times = if sender.is_told { 1 } else { 2 };
+                found.extend(std::iter::repeat_n(stretch, times));
+            }
+        }
+        found
+    }
 }
 
 /// The parts of stretches that no other stretch shares.

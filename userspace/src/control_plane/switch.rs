@@ -8,9 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use forebay_common::abi::{Bound, PortKey, Rule};
+use forebay_common::ports::prefixes;
 
 use super::diff::Change;
-use super::ports::{PortRange, look_up, ports_of, prefixes};
+use super::ports::{PortRange, look_up, ports_of};
 use super::state::TableState;
 
 /// The writes, by stage.

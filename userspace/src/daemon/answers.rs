@@ -129,9 +129,10 @@ impl Daemon {
             .context("no configuration is in force yet")?;
         let host = self.netlink.interfaces(&config.node.interfaces).await?;
         let interfaces = views::interfaces(&config.node.interfaces, &host);
-        let table = |entries: u32, used: u64| api::TableUse {
-            used: used / 2,
+        let table = |entries: u32, family: usize| api::TableUse {
+            used: self.census.entries[family] / 2,
             capacity: u64::from(entries) / 2,
+            untrusted: self.census.untrusted[family].div_ceil(2),
         };
         let flows = self.flows();
         Ok(api::Status {
@@ -147,8 +148,8 @@ impl Daemon {
             interfaces,
             advertise: self.advertisement(config.node.advertise),
             flows: api::FlowTables {
-                ipv4: table(flows.v4.entries, self.census.entries[0]),
-                ipv6: table(flows.v6.entries, self.census.entries[1]),
+                ipv4: table(flows.v4.entries, 0),
+                ipv6: table(flows.v6.entries, 1),
                 moving: flows.is_moving(),
             },
             packets: views::totals(&self.dataplane.reasons()?),
