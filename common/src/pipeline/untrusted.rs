@@ -174,11 +174,7 @@ impl News {
         let flags = u32::from(tcp.flags.get());
         let sequence = u32::from_be(tcp.sequence.get());
         let header = u32::from(tcp.offset.get() >> 4) << 2;
-        let content = if header <= payload {
-            payload - header
-        } else {
-            0
-        };
+        let content = payload.saturating_sub(header);
         let phantom = (flags >> 1 & 1) + (flags & 1);
         Self {
             flags,

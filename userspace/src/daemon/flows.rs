@@ -13,6 +13,9 @@ use crate::control_plane::Ids;
 use crate::dataplane::{FlowFamily, FlowTable, Flows};
 use crate::explain::protocol_name;
 
+/// Looks up the entry of the other direction.
+type ReplyOf<'f, A> = &'f dyn Fn(&FlowKey<A>) -> Result<Option<Flow<A>>>;
+
 /// What turns entries into lines.
 pub(super) struct FlowView<'v> {
     /// The configuration in force.
@@ -61,7 +64,7 @@ impl FlowView<'_> {
         &self,
         key: &FlowKey<A>,
         flow: &Flow<A>,
-        reply_of: &dyn Fn(&FlowKey<A>) -> Result<Option<Flow<A>>>,
+        reply_of: ReplyOf<'_, A>,
         filter: &api::FlowFilter,
         listed: &mut Vec<api::Flow>,
     ) -> bool {
