@@ -130,7 +130,11 @@ fn a_port_falls_to_the_next_rule_when_a_more_specific_one_goes() {
             .unwrap();
         scene.forebay.text(&["reload"]).unwrap();
         for to in frontend(9010) {
-            assert_eq!(answered(&scene, to), std::slice::from_ref(&expected), "{to}");
+            assert_eq!(
+                answered(&scene, to),
+                std::slice::from_ref(&expected),
+                "{to}"
+            );
         }
     }
     let told = scene
