@@ -66,7 +66,7 @@ fn is_spread(all: &[Reached]) -> bool {
     members.len() > 1
 }
 
-/// B9-03 (BEHAVIOUR G 27).
+/// B9-03 (acceptance test 27).
 #[test]
 fn by_5_tuple_one_client_reaches_several_members() {
     with_distribution("5-tuple", |family, all| {
@@ -78,7 +78,7 @@ fn by_5_tuple_one_client_reaches_several_members() {
     });
 }
 
-/// B9-04 (BEHAVIOUR G 27).
+/// B9-04 (acceptance test 27).
 #[test]
 fn by_source_ip_tcp_and_udp_of_one_client_reach_one_member() {
     with_distribution("source-ip", |family, all| {
@@ -90,7 +90,7 @@ fn by_source_ip_tcp_and_udp_of_one_client_reach_one_member() {
     });
 }
 
-/// B9-05 (BEHAVIOUR G 27).
+/// B9-05 (acceptance test 27).
 #[test]
 fn by_source_ip_and_protocol_tcp_and_udp_of_one_client_may_reach_different_members() {
     with_distribution("source-ip-protocol", |family, all| {

@@ -53,7 +53,7 @@ fn answered(scene: &Scene, to: SocketAddr) -> Vec<(String, u16)> {
     found
 }
 
-/// B9-15 (BEHAVIOUR G 30): HA ports and a specific rule on one frontend, IPv4 and IPv6, TCP and UDP.
+/// B9-15 (acceptance test 30): HA ports and a specific rule on one frontend, IPv4 and IPv6, TCP and UDP.
 #[test]
 fn ha_ports_serve_every_port_that_no_more_specific_rule_takes() {
     let Some(scene) = Scene::run(Arms::Two, |config| with_rules(config, RULES)) else {
@@ -108,7 +108,7 @@ fn ha_ports_serve_every_port_that_no_more_specific_rule_takes() {
     assert_eq!(counted, [json!(362), json!(40), json!(40)]);
 }
 
-/// B9-15 (BEHAVIOUR G 30): when the specific rule goes, its port is for what is beneath, and back.
+/// B9-15 (acceptance test 30): when the specific rule goes, its port is for what is beneath, and back.
 #[test]
 fn a_port_falls_to_the_next_rule_when_a_more_specific_one_goes() {
     let Some(mut scene) = Scene::run(Arms::Two, |config| with_rules(config, RULES)) else {

@@ -128,7 +128,7 @@ fn a_port_of_the_frontend_is_one_port_of_one_instance() {
     assert!(told.unwrap().contains("inbound NAT rule one"));
 }
 
-/// B9-19, B9-20 (BEHAVIOUR G 31): assignments are stable when members leave and join, across reloads and
+/// B9-19, B9-20 (acceptance test 31): assignments are stable when members leave and join, across reloads and
 /// restarts of the daemon, also one that dies, and one that finds no tables.
 #[test]
 fn members_keep_their_ports_of_a_nat_range_while_others_leave_and_join() {

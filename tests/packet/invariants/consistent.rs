@@ -192,7 +192,8 @@ fn consistent_distributions_keep_together_what_they_do_not_count() {
     with_live(|live| check(live));
 }
 
-/// The flows that a member's going moves besides its own: at most 1.5 % of all.
+/// The flows that a member's going moves besides its own: at most 1.5 % of all. B9-07 (acceptance test 28,
+/// "consistent remap").
 #[test]
 fn consistent_a_member_that_goes_moves_little_else() {
     let mut chance = Chance::new(77);

@@ -1,15 +1,17 @@
 //! What must hold whatever the tables and whatever the frames, of the model and of the live program.
 //!
 //! One file for each invariant of the packet path, under its name: *unique*, *inverse*, *fail closed*,
-//! *consistent*, *on time*, *total*, *counted*, *quiet host*. Random frames come from fixed seeds, so
+//! *never evict*, *stable*, *consistent*, *on time*, *total*, *counted*, *quiet host*. Random frames come from fixed seeds, so
 //! that a failure is there again at the next run.
 
 mod consistent;
 mod counted;
 mod fail_closed;
 mod inverse;
+mod never_evict;
 mod on_time;
 mod quiet_host;
+mod stable;
 mod total;
 mod unique;
 
@@ -20,6 +22,9 @@ use forebay_tests::engine::{Engine, Keys, Model, Outcome, Retire, with_live};
 use forebay_tests::network::plan::Link;
 use forebay_tests::random::{Grammar, disturb, scene};
 use forebay_tests::world::{Flows, World};
+
+/// Frames of a random sequence.
+const LENGTH: u32 = 200;
 
 /// Runs a test in the model, then on the live program, where a frame costs more. `rounds` is for the
 /// model.
@@ -35,6 +40,8 @@ struct Event<'e> {
     outcome: &'e Outcome,
     flows: &'e Flows,
     world: &'e World,
+    /// Whether the next event is of another sequence.
+    is_last: bool,
 }
 
 /// Runs random frames over random tables, reloads and sweeps in between, and shows each to `check`.
@@ -52,7 +59,7 @@ fn random_frames(
         engine.load(&world);
         let mut grammar = Grammar::new(&mut chance);
         let mut flows = engine.flows();
-        for _ in 0..200 {
+        for step in 0..LENGTH {
             if chance.one_in(20) {
                 disturb(&mut world, &mut chance);
                 engine.configure(&world);
@@ -75,6 +82,7 @@ fn random_frames(
                 outcome: &outcome,
                 flows: &flows,
                 world: &world,
+                is_last: step + 1 == LENGTH,
             });
         }
     }
