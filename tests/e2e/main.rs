@@ -44,6 +44,7 @@ mod shared;
 mod show;
 mod spread;
 mod tagged;
+mod takeover;
 mod tcp_reset;
 mod udp;
 mod under_load;

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::config::Config;
 use super::lab::Lab;
-use super::namespace::NamespaceHandle;
+use super::namespace::{Namespace, NamespaceHandle};
 use super::process::Process;
 
 /// How long the daemon may take to get ready or to end: emulated, the verifier alone takes seconds.
@@ -51,6 +51,25 @@ impl Forebay {
             binary: binary()?,
             config_path: folder.join("forebay.toml"),
             log: folder.join("forebay.log"),
+        };
+        forebay.write_config(&config.to_string())?;
+        Ok(forebay)
+    }
+
+    /// The same in another node, with a bpffs and files whose names begin with `name`.
+    pub fn install_beside(
+        lab: &Lab,
+        node: &Namespace,
+        name: &str,
+        config: &Config,
+    ) -> Result<Self> {
+        lab.workdir().mount_bpffs(&format!("{name}-bpf"))?;
+        let forebay = Self {
+            daemon: None,
+            node: node.handle().clone(),
+            binary: binary()?,
+            config_path: lab.path().join(format!("{name}.toml")),
+            log: lab.path().join(format!("{name}.log")),
         };
         forebay.write_config(&config.to_string())?;
         Ok(forebay)

@@ -203,6 +203,21 @@ impl Lab {
         Ok(())
     }
 
+    /// Adds a second node to a one-armed lab, with `net0` on the same switch and .200 and ::200 in every network;
+    /// nobody has a route by it yet.
+    pub fn add_node(&mut self) -> Result<Namespace> {
+        let node = Namespace::create(&format!("fb-{}-node-2", self.workdir.tag()))?;
+        cable((&node, "net0"), (&self.switch, "node1"))?;
+        self.switch.ip("link set node1 master br0")?;
+        node.ip("address add 203.0.113.200/24 dev net0\n\
+                 address add 2001:db8:1::200/64 dev net0 nodad\n\
+                 address add 10.0.1.200/24 dev net0\n\
+                 address add fd00:1::200/64 dev net0 nodad")?;
+        self.pass_programs
+            .push(PassProgram::attach(&self.switch, "node1")?);
+        Ok(node)
+    }
+
     /// All namespaces, with their roles.
     pub fn namespaces(&self) -> impl Iterator<Item = &Namespace> {
         [&self.client, &self.node, &self.switch]

@@ -48,6 +48,35 @@ impl Wire {
         Ok(())
     }
 
+    /// Sends frames one after the other; returns how many of them the device took. The others are lost.
+    pub fn send_many(&self, frames: &[Vec<u8>]) -> Result<usize> {
+        let mut parts: Vec<libc::iovec> = frames.iter().map(|frame| part(frame)).collect();
+        let mut messages: Vec<libc::mmsghdr> = parts.iter_mut().map(message).collect();
+        let (mut taken, mut next) = (0, 0);
+        while next < messages.len() {
+            let rest = &mut messages[next..];
+            // SAFETY: the messages are as many as is said; they, the parts and the frames outlive the call.
+            let sent = unsafe {
+                libc::sendmmsg(
+                    self.0.as_raw_fd(),
+                    rest.as_mut_ptr(),
+                    rest.len() as libc::c_uint,
+                    0,
+                )
+            };
+            match usize::try_from(sent) {
+                Ok(sent) => (taken, next) = (taken + sent, next + sent),
+                Err(_) => {
+                    let error = io::Error::last_os_error();
+                    let is_full = error.raw_os_error() == Some(libc::ENOBUFS);
+                    ensure!(is_full, "send {} frames: {error}", frames.len());
+                    next += 1;
+                }
+            }
+        }
+        Ok(taken)
+    }
+
     /// The next frame that comes in and that somebody waits for.
     pub fn receive(
         &self,
@@ -71,6 +100,21 @@ fn send(wire: &OwnedFd, frame: &[u8]) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+fn part(frame: &[u8]) -> libc::iovec {
+    libc::iovec {
+        iov_base: frame.as_ptr().cast_mut().cast(),
+        iov_len: frame.len(),
+    }
+}
+
+fn message(part: &mut libc::iovec) -> libc::mmsghdr {
+    // SAFETY: all its fields are numbers or pointers, for which zero is a value.
+    let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
+    message.msg_hdr.msg_iov = part;
+    message.msg_hdr.msg_iovlen = 1;
+    message
 }
 
 fn open(device: &str) -> Result<OwnedFd> {
