@@ -18,6 +18,7 @@ mod distribution;
 mod echo;
 mod expiry;
 mod explain;
+mod floods;
 mod flush;
 mod fragments;
 mod ha_ports;
