@@ -39,6 +39,7 @@ mod not_ours;
 mod path_mtu;
 mod redirects;
 mod reload;
+mod reload_each_second;
 mod restart;
 mod run_refuses;
 mod shared;
