@@ -27,6 +27,8 @@ pub struct Expect {
     pub new_flow: Option<u32>,
     /// The rule, direction and length of a packet that was counted for a rule.
     pub rule: Option<(u32, Direction, u32)>,
+    /// How many flows are trusted afterwards; `None`: whichever.
+    pub trusted: Option<usize>,
 }
 
 impl Expect {
@@ -44,6 +46,7 @@ impl Expect {
             flows: None,
             new_flow: None,
             rule: None,
+            trusted: None,
         }
     }
 
@@ -133,6 +136,15 @@ impl Expect {
     pub fn counts(self, rule: u32, direction: Direction, length: u32) -> Self {
         Self {
             rule: Some((rule, direction, length)),
+            ..self
+        }
+    }
+
+    /// So many flows are trusted afterwards.
+    #[must_use]
+    pub fn trusted(self, flows: usize) -> Self {
+        Self {
+            trusted: Some(flows),
             ..self
         }
     }
@@ -313,6 +325,16 @@ impl Step {
         if !difference.is_empty() {
             write!(text, "  flows, expected (-) and found (+):\n{difference}")
                 .expect("a string takes any text");
+        }
+        if let Some(trusted) = self.expect.trusted {
+            let found: usize = engine.flows().trusted().into_iter().sum();
+            if found != 2 * trusted {
+                writeln!(
+                    text,
+                    "  expected {trusted} trusted flows, found {found} entries"
+                )
+                .expect("a string takes any text");
+            }
         }
         let mut counters = counters_before;
         if let Some(rule) = self.expect.new_flow {

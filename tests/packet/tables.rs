@@ -76,8 +76,10 @@ behaviours! {
     resets_are_believed_in_the_window: "resets",
     shared_addresses_stay_the_hosts: "shared",
     packets_above_the_mtu_are_refused: "sizes",
+    a_source_opens_so_many_flows_in_a_second: "source limit",
     a_full_table_refuses_and_keeps: "table full",
     tcp_flows_remember_what_they_saw: "TCP state",
+    flows_are_trusted_when_both_sides_have_proven_to_talk: "untrusted",
     frames_leave_with_the_tags_of_their_way: "VLANs",
 }
 

@@ -28,8 +28,10 @@ mod reply_tuple;
 mod resets;
 mod shared;
 mod sizes;
+mod source_limit;
 mod table_full;
 mod tcp_state;
+mod untrusted;
 mod vlans;
 
 use forebay_common::flow::Direction;
@@ -42,7 +44,7 @@ use forebay_tests::world::Pair;
 pub(crate) type Table = (&'static str, fn() -> Vec<Case>);
 
 /// Every behaviour.
-pub(crate) const TABLES: [Table; 30] = [
+pub(crate) const TABLES: [Table; 32] = [
     ("arms", arms::cases),
     ("bad source", bad_source::cases),
     ("by kernel", by_kernel::cases),
@@ -70,8 +72,10 @@ pub(crate) const TABLES: [Table; 30] = [
     ("resets", resets::cases),
     ("shared", shared::cases),
     ("sizes", sizes::cases),
+    ("source limit", source_limit::cases),
     ("table full", table_full::cases),
     ("TCP state", tcp_state::cases),
+    ("untrusted", untrusted::cases),
     ("VLANs", vlans::cases),
 ];
 
