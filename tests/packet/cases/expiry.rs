@@ -175,8 +175,12 @@ fn retiring(version: IpVersion) -> Vec<Case> {
     let case = |text: &str| Case::new(version, text).with_flows([&pair]);
     let syn = pair.request().flagged(SYN);
     let (request, answer) = (pair.request(), pair.answer());
+    // The RST that ends it must have the number that its receiver waits for.
+    let mut heard = pair.clone();
+    heard.from.last_ack = answer.acknowledgement;
     vec![
-        case("a retiring flow is dead to an answer").step(&answer, Expect::end(Reason::NoOutbound)),
+        case("a retiring flow is dead to an answer, but hears what it acknowledges")
+            .step(&answer, Expect::end(Reason::NoOutbound).flows([heard])),
         case("a retiring flow is dead to a request")
             .step(&request, Expect::end(Reason::FlowEnding)),
         case("a retiring flow is dead to a SYN").step(&syn, Expect::end(Reason::FlowEnding)),
