@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use forebay_tests::netlab::client::{Conversation, curl};
+use forebay_tests::netlab::client::{Conversation, curl, udp_ask, udp_socket};
 use forebay_tests::netlab::{Arms, Forebay, Lab};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::scene::{Scene, flow_from, frontend};
+use crate::scene::{Scene, client_towards, flow_from, frontend};
 
 #[test]
 fn traffic_continues_after_sigterm_and_the_next_daemon_adopts_it() {
@@ -122,4 +122,42 @@ fn requests_do_not_fail_while_the_daemon_is_replaced() {
     let totals: Vec<Value> = forebay.list(&["show", "rules"]).unwrap();
     let new_flows = totals[0]["new_flows_total"].as_u64().unwrap();
     assert!(new_flows >= 20, "counters do not survive: {totals:?}");
+}
+
+/// One datagram and its answer prove nothing yet: such a flow is untrusted, and outlives the daemon too.
+#[test]
+fn untrusted_flows_outlive_the_daemon() {
+    let Some(mut scene) = Scene::run(Arms::Two, |_| {}) else {
+        return;
+    };
+    let Scene { lab, forebay, .. } = &mut scene;
+    let asked = frontend(5000).map(|to| {
+        let source = SocketAddr::new(client_towards(to), 0);
+        let socket = udp_socket(&lab.client, source).unwrap();
+        let instance = udp_ask(&socket, to, "once").unwrap().instance;
+        (socket, to, instance)
+    });
+    let untrusted = |forebay: &Forebay, family: &str| {
+        let status = forebay.json(&["status"]).unwrap();
+        let table = &status["flows"][family];
+        [&table["used"], &table["untrusted"]].map(|count| count.as_u64().unwrap())
+    };
+    for family in ["ipv4", "ipv6"] {
+        assert_eq!(untrusted(forebay, family), [0, 1], "{family}");
+    }
+
+    forebay.stop(Signal::SIGKILL).unwrap();
+    forebay.start().unwrap();
+    for (socket, to, instance) in &asked {
+        let flow = flow_from(forebay, socket.local_addr().unwrap()).expect("it is still listed");
+        assert_eq!(flow["instance"], instance.as_str(), "{flow}");
+        assert_eq!(flow["packets"], 2, "{flow}");
+        for _ in 0..3 {
+            assert_eq!(&udp_ask(socket, *to, "again").unwrap().instance, instance);
+        }
+    }
+    // Four each way: by now they are trusted.
+    for family in ["ipv4", "ipv6"] {
+        assert_eq!(untrusted(forebay, family), [1, 0], "{family}");
+    }
 }
