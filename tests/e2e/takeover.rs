@@ -170,9 +170,9 @@ fn transfers_go_on_when_a_node_with_empty_tables_takes_over() {
         std::thread::sleep(PAUSE * BLOCKS as u32 / 3);
         assert_eq!(counted(forebay)[0], TRANSFERS as u64, "all have begun");
         assert_eq!(counted(&second), [0, 0], "nothing has come by the second");
-        switch_over(lab);
         let ended = transfers.iter().filter(|one| one.is_finished()).count();
         assert_eq!(ended, 0, "transfers that ended before");
+        switch_over(lab);
         std::thread::sleep(Duration::from_secs(1));
         let before = counted(forebay);
         let outcomes = transfers.into_iter().map(|one| one.join().unwrap());
