@@ -293,8 +293,7 @@ impl Ids {
     /// met no flow of them; rings and spreads, which cannot be told whose they were, until every rule is
     /// bound to its new ones.
     fn reserve(&mut self, rule: &Rule) {
-        self.rules
-            .adopt(format!("(removed rule {})", rule.id), rule.id);
+        self.reserve_rule(rule.id);
         for target in rule.targets {
             match rule.way {
                 Rule::RING => self.rings.adopt(RingKey::former(target), target),
@@ -302,6 +301,17 @@ impl Ids {
                 _ => {}
             }
         }
+    }
+
+    /// Keeps the ids of rules that flows hold.
+    pub(super) fn reserve_held(&mut self, held: &BTreeSet<u32>) {
+        for id in held {
+            self.reserve_rule(*id);
+        }
+    }
+
+    fn reserve_rule(&mut self, id: u32) {
+        self.rules.adopt(format!("(removed rule {id})"), id);
     }
 
     fn recover_frontend(&mut self, address: IpAddr, owner: &Owner) {

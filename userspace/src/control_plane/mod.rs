@@ -83,6 +83,8 @@ pub struct ControlPlane {
     /// What `forebay advertise` said last.
     said: Option<bool>,
     ids: Ids,
+    /// Rule ids that flows held when the tables were adopted.
+    held: BTreeSet<u32>,
     applied: TableState,
     /// Which ports of inbound NAT rules the members have.
     nat_ports: NatPorts,
@@ -103,6 +105,7 @@ impl ControlPlane {
             // The tables remember it as long as they forward: not beyond a reboot.
             said: (adopted.settings.flags & Settings::ADVERTISE_ON != 0).then_some(true),
             ids: Ids::default(),
+            held: BTreeSet::new(),
             applied: adopted,
             nat_ports: NatPorts::default(),
             cooling: Default::default(),
@@ -112,6 +115,12 @@ impl ControlPlane {
     /// The same, with ports of inbound NAT rules that members had before.
     pub fn with_nat_ports(self, nat_ports: NatPorts) -> Self {
         Self { nat_ports, ..self }
+    }
+
+    /// The same over tables with flows that hold these rule ids: that of a removed rule, of which nothing but its
+    /// flows is left, is nobody else's while they live.
+    pub fn with_held_rules(self, held: BTreeSet<u32>) -> Self {
+        Self { held, ..self }
     }
 
     /// What must be written now. The changes count as applied once returned.
@@ -228,6 +237,7 @@ impl ControlPlane {
         let mut ids = self.ids.clone();
         if self.config.is_none() {
             ids.recover(&config, &self.applied, &self.host);
+            ids.reserve_held(&self.held);
         }
         ids.assign(&config)?;
         self.ids = ids;

@@ -281,6 +281,33 @@ fn left_behind(former: &ControlPlane) -> TableState {
 }
 
 #[test]
+fn a_new_daemon_gives_nobody_the_id_of_a_removed_rule_that_flows_still_hold() {
+    let mut first = control_plane();
+    first.handle(Event::Config(parsed(SAMPLE))).unwrap();
+    let dns = first.ids().rules.get(&"dns".to_owned()).unwrap();
+    let http = first.ids().rules.get(&"http".to_owned()).unwrap();
+    let without = SAMPLE.split("[[rule]]\nname = \"http\"").next().unwrap();
+    first.handle(Event::Config(parsed(without))).unwrap();
+    let held = BTreeSet::from([dns, http]);
+    let mut second = ControlPlane::new(TickRate(250), SIZES, [1, 2], left_behind(&first))
+        .with_held_rules(held.clone());
+    second.handle(Event::Host(host())).unwrap();
+    second.handle(Event::Config(parsed(SAMPLE))).unwrap();
+    for name in ["dns", "http"] {
+        let id = second.ids().rules.get(&name.to_owned()).unwrap();
+        assert!(!held.contains(&id), "{name} has {id} of {held:?}");
+    }
+    // The flows end.
+    for _ in 0..2 {
+        second.handle(Event::Census(Census::default())).unwrap();
+    }
+    assert!(
+        held.iter()
+            .all(|id| second.ids().rules.key_of(*id).is_none())
+    );
+}
+
+#[test]
 fn a_new_daemon_with_an_edited_file_never_fills_a_ring_that_rules_still_use() {
     let mut first = control_plane();
     first.handle(Event::Config(parsed(SAMPLE))).unwrap();

@@ -89,6 +89,7 @@ async fn begin(
     }
     let sizes = flows.sizes();
     let clock = dataplane.measure_clock()?;
+    let held = flows.census(&adopted.settings, clock.now())?.rules();
     let calls = control_socket::listen(&config.api.socket).await?;
     let advertiser = Advertiser::start(&config.node.state_dir)?;
     let resets = ResetSocket::open().inspect_err(|error| {
@@ -103,7 +104,9 @@ async fn begin(
         dataplane,
         flows: watch::Sender::new(Arc::new(flows)),
         resets: resets.ok().map(Arc::new),
-        control_plane: ControlPlane::new(clock.rate, sizes, key, adopted).with_nat_ports(nat_ports),
+        control_plane: ControlPlane::new(clock.rate, sizes, key, adopted)
+            .with_nat_ports(nat_ports)
+            .with_held_rules(held),
         clock,
         census: Census::default(),
         in_force,
