@@ -162,6 +162,15 @@ pub struct ModelTables {
 }
 
 impl ModelTables {
+    /// Sets a word of the address filter, which is otherwise made of the addresses at its first use.
+    pub fn set_address_filter(&self, word: u32, bits: u64) {
+        self.address_filter(word);
+        if let Some(mut words) = self.filter.take() {
+            words[word as usize] = bits;
+            self.filter.set(Some(words));
+        }
+    }
+
     fn count_for_rule(&self, rule: u32, change: impl FnOnce(&mut RuleCounters)) {
         change(self.rule_counters.borrow_mut().entry(rule).or_default());
     }

@@ -1,10 +1,9 @@
 //! Random sequences of frames, reloads, sweeps and pauses.
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use forebay_common::reason::Reason;
-use forebay_tests::chance::Chance;
+use forebay_tests::chance::{Chance, is_long, number, seed};
 use forebay_tests::engine::{Live, Retire, with_live};
 use forebay_tests::frame::decode;
 use forebay_tests::network::plan::Link;
@@ -16,22 +15,8 @@ use crate::twins::Twins;
 /// Frames in one sequence; the next begins with fresh tables.
 const SEQUENCE: u64 = 300;
 
-fn number(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    let number = text.parse();
-    Some(number.unwrap_or_else(|_| panic!("{variable}={text} is no number")))
-}
-
 fn frames() -> u64 {
-    let long = number("FOREBAY_LONG").is_some_and(|on| on != 0);
-    number("FOREBAY_FRAMES").unwrap_or(if long { 3_000_000 } else { 100_000 })
-}
-
-fn seed() -> u64 {
-    number("SEED").unwrap_or_else(|| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        now.map_or(1, |time| time.as_nanos() as u64 % 1_000_000_000_000)
-    })
+    number("FOREBAY_FRAMES").unwrap_or(if is_long() { 3_000_000 } else { 100_000 })
 }
 
 /// How often each reason was met.

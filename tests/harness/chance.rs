@@ -1,5 +1,7 @@
 //! Reproducible randomness: the same seed gives the same choices, whatever the versions of anything.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 /// SplitMix64 (Steele, Lea, Flood, 2014).
 #[derive(Debug, Clone)]
 pub struct Chance(u64);
@@ -38,6 +40,29 @@ impl Chance {
     pub fn pick<'c, T>(&mut self, choices: &'c [T]) -> &'c T {
         &choices[self.below(choices.len() as u64) as usize]
     }
+}
+
+/// The number in a variable of the environment.
+///
+/// # Panics
+/// It is no number.
+pub fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    let number = text.parse();
+    Some(number.unwrap_or_else(|_| panic!("{variable}={text} is no number")))
+}
+
+/// Whether randomised suites have more time.
+pub fn is_long() -> bool {
+    number("FOREBAY_LONG").is_some_and(|on| on != 0)
+}
+
+/// The seed to begin with: `SEED`, else another one each time.
+pub fn seed() -> u64 {
+    number("SEED").unwrap_or_else(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        now.map_or(1, |time| time.as_nanos() as u64 % 1_000_000_000_000)
+    })
 }
 
 #[cfg(test)]

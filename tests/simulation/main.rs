@@ -1,0 +1,70 @@
+//! What happens to a node in years, in seconds: random sequences of reloads, changes of the host, daemon deaths,
+//! resizes, sweeps, flushes, floods and honest connections, over the pure control plane and the model of the data
+//! plane. After each step the invariants hold.
+//!
+//! `SEED=n` begins with the sequence of that seed, as a failure prints it; `FOREBAY_LONG=1` plays a hundred times
+//! as many.
+
+mod files;
+mod honest;
+mod look;
+mod node;
+mod packets;
+mod play;
+mod tables;
+
+use forebay_tests::chance::{is_long, number, seed};
+
+use crate::play::{Census, sequence};
+
+/// Steps of a sequence; the next begins with a fresh node.
+const STEPS: u64 = 400;
+const SEQUENCES: u64 = 25;
+
+/// What a run has met, or it proves little.
+const EXPECTED: [&str; 10] = [
+    "reloads",
+    "starts",
+    "deaths between writes",
+    "packets between writes",
+    "comparisons with a fresh node",
+    "moves",
+    "pieces of moves",
+    "floods",
+    "connections that became trusted",
+    "packets of trusted flows",
+];
+
+#[test]
+fn a_node_keeps_its_promises_whatever_happens() {
+    let first = seed();
+    let sequences = number("FOREBAY_SEQUENCES");
+    let sequences = sequences.unwrap_or(if is_long() {
+        100 * SEQUENCES
+    } else {
+        SEQUENCES
+    });
+    println!("SEED={first}");
+    let mut census = Census::new();
+    for seed in (first..).take(sequences as usize) {
+        match sequence(seed, STEPS) {
+            Ok(found) => {
+                for (what, count) in found {
+                    *census.entry(what).or_default() += count;
+                }
+            }
+            Err(wrong) => panic!("SEED={seed} FOREBAY_SEQUENCES=1 fails\n{wrong}"),
+        }
+    }
+    for (what, count) in &census {
+        println!("{count:>9} {what}");
+    }
+    let missing: Vec<&str> = EXPECTED
+        .into_iter()
+        .filter(|what| !census.contains_key(what))
+        .collect();
+    assert!(
+        sequences < SEQUENCES || missing.is_empty(),
+        "never met: {missing:?}"
+    );
+}
