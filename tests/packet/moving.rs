@@ -1,10 +1,12 @@
 //! Packets while flows move from one table to another.
 
+use forebay_common::abi::Reverse;
 use forebay_common::flow::Seen;
 use forebay_common::reason::Reason;
 use forebay_tests::engine::{Action, Engine, Keys, Live, Retire};
 use forebay_tests::frame::{ACK, Fragment, Frame, SYN};
 use forebay_tests::network::IpVersion;
+use forebay_tests::network::plan::{FRONTEND, INSTANCES};
 use forebay_tests::world::{Flows, NOW, Pair, World};
 
 /// The live program with flows in the former tables; `None` after saying why not.
@@ -130,4 +132,53 @@ fn fragments_find_their_flow_before_it_has_moved() {
     }
     assert_eq!(live.new_flows(), Flows::default());
     assert_eq!(Keys::of(&live.flows()).v4.len(), 2, "where they were");
+}
+
+#[test]
+fn a_stale_reply_does_not_take_a_connection_from_the_flow_that_is_yet_to_move() {
+    // The connections are with the second instance; the first one sends what it knows of older ones.
+    let pairs = IpVersion::BOTH.map(|version| Pair {
+        backend: (INSTANCES[1].host, 8_080),
+        ..Pair::tcp(version)
+    });
+    let Some(mut live) = moving(&pairs) else {
+        return;
+    };
+    let mut world = World::default();
+    pairs.iter().for_each(|pair| world.add(pair));
+    let port_offset = 80_u16.wrapping_sub(8_080);
+    let padding = [0; 3];
+    let frontend = FRONTEND.raw();
+    world.v4.reverse.insert(
+        (INSTANCES[0].host.raw(), 8_080, 8_080),
+        Reverse {
+            frontend,
+            port_offset,
+            padding,
+        },
+    );
+    let frontend = FRONTEND.raw();
+    world.v6.reverse.insert(
+        (INSTANCES[0].host.raw(), 8_080, 8_080),
+        Reverse {
+            frontend,
+            port_offset,
+            padding,
+        },
+    );
+    live.load(&world);
+    live.set_now(NOW);
+    for is_moving in [false, true] {
+        live.set_moving(is_moving);
+        for pair in &pairs {
+            let stale = Pair {
+                backend: (INSTANCES[0].host, 8_080),
+                ..pair.clone()
+            };
+            let answer = stale.answer();
+            let outcome = live.run(&answer.build(), answer.ingress);
+            assert_eq!(outcome.reason(), Reason::NoFlow);
+            assert_forwarded(&mut live, &pair.answer());
+        }
+    }
 }

@@ -259,7 +259,7 @@ pub(super) fn reverse<A: Family, T: Tables<A>>(
         protocol: key.protocol,
     };
     let rule = service::rule_for(tables, owner.id, &pair.key).ok_or(Reason::NoOutbound)?;
-    if tables.flow(&pair.key).is_some() {
+    if tables.flow(&pair.key).is_some() || tables.former(&pair.key).is_some() {
         // It goes on with another member.
         return Err(Reason::NoFlow);
     }

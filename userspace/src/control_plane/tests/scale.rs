@@ -80,7 +80,7 @@ fn large(first: usize) -> String {
 
 /// Far above what it takes when each rule and member is looked at a few times, far below what it takes when
 /// each rule looks at each member.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn ten_thousand_rules_and_ten_thousand_members_take_seconds() {
