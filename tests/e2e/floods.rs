@@ -29,6 +29,9 @@ const LASTS: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Who send at the same time.
 const SOURCES: u64 = 2;
+/// Packets a second of each of them, at most: what shares the processors with the connections would otherwise
+/// leave them no time, which says nothing about the node.
+const RATE: f64 = 52_000.0;
 /// Frames that are sent by one system call.
 const BATCH: usize = 64;
 /// What iperf3 sends, bits a second: enough to see a gap, and little enough to leave the machine to the flood.
@@ -83,6 +86,8 @@ impl Source {
                 .map(|frame| frame.build())
                 .collect();
             sent += self.wire.send_many(&frames).unwrap() as u64;
+            let due = Duration::from_secs_f64(sent as f64 / RATE);
+            std::thread::sleep(due.saturating_sub(start.elapsed()));
         }
         sent
     }
@@ -278,8 +283,7 @@ fn change_pool(forebay: &Forebay, config: &mut Config) {
 /// Floods beside the transfer until the node has met enough; prints how that went.
 fn flood_all(field: &mut Field<'_>) {
     println!(
-        "each flood: {PACKETS} packets and {LASTS:?} at least, as fast as the machine makes them \
-         beside everything else that runs on it"
+        "each flood: {PACKETS} packets and {LASTS:?} at least, {SOURCES} senders of up to {RATE} a second"
     );
     let (before, begin) = (field.transfer.rate(), met(field.forebay));
     println!("before: {before:.0} kbit/s, {}", tables(field.forebay));
@@ -315,6 +319,10 @@ fn floods_from_forged_sources_cost_no_request_and_no_connection() {
     } = &mut scene;
     lab.node.ip(ROUTES).unwrap();
     lab.client.ip(ENDS).unwrap();
+    for instance in &lab.instances {
+        // Nor do instances spend their time on answers to nobody.
+        instance.namespace.ip(ENDS).unwrap();
+    }
     let _servers: Vec<_> = lab
         .instances
         .iter()
