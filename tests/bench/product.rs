@@ -25,6 +25,8 @@ use crate::shared::{BACKENDS, TABLE_ENTRIES};
 const HASH_KEY: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
 const RULE: u32 = 1;
 const BINDING: u32 = 1;
+/// Sets of untrusted flows, as the daemon makes them for so many flows.
+const UNTRUSTED_SETS: u32 = (TABLE_ENTRIES / 2 / 8 / 8).next_power_of_two();
 const RING: u32 = 1;
 /// Longer than any measurement, jiffies.
 const LONG: u32 = 1 << 28;
@@ -77,12 +79,12 @@ impl Product {
         let mut loader = EbpfLoader::new();
         loader
             .map_max_entries(names::FLOWS4, TABLE_ENTRIES)
-            .map_max_entries(names::FLOWS6, TABLE_ENTRIES);
+            .map_max_entries(names::FLOWS6, TABLE_ENTRIES)
+            .map_max_entries(names::UNTRUSTED4, UNTRUSTED_SETS)
+            .map_max_entries(names::UNTRUSTED6, UNTRUSTED_SETS);
         let loaded = loader.load_file(path);
         let mut ebpf = loaded.with_context(|| format!("load {}", path.display()))?;
-        for name in [names::PROGRAM, names::CLOCKS_PROGRAM] {
-            bpf::program(&mut ebpf, name)?.load()?;
-        }
+        bpf::program(&mut ebpf, names::CLOCKS_PROGRAM)?.load()?;
         let stages = connect_stages(&mut ebpf)?;
         let members: Vec<RingMember> = (1..=BACKENDS as u32)
             .map(|backend| RingMember {
@@ -153,6 +155,8 @@ impl Product {
             },
             hops_valid_from: (jiffies as u32).wrapping_sub(1),
             hop_lifetime,
+            untrusted_mask: UNTRUSTED_SETS - 1,
+            promote_below: TABLE_ENTRIES / 100 * 80,
             grace: 10,
             ..Settings::default()
         };
