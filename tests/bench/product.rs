@@ -11,9 +11,9 @@ use forebay_common::abi::{
     Backend, Bound, Interface, LAYOUT_VERSION, Owner, PortKey, RING_SIZE, Rule, RuleCounters,
     Settings, names,
 };
-use forebay_common::balance::{RingMember, build_ring, filter, flow_hash, slot_of};
+use forebay_common::balance::{RingMember, build_ring, filter};
 use forebay_common::family::{V4, V6};
-use forebay_common::flow::{Direction, Flow, FlowKey, FlowKind, Seen, Timeouts};
+use forebay_common::flow::{Direction, Flow, FlowKey, FlowKind, Seen, Timeouts, UntrustedSet};
 use forebay_common::reason::{REASON_SLOTS, Reason};
 use forebay_common::wire::{Mac, TCP, UDP};
 use forebay_tests::engine::connect_stages;
@@ -274,25 +274,11 @@ impl Product {
         bpf::put_all(self.map(A::MAPS.flows)?, &keys, &flows).context("fill the flow table")
     }
 
-    /// Removes the flows that a course opened: each must be where the hash of the product's path
-    /// puts it.
-    pub(crate) fn remove<A: Net>(
-        &self,
-        course: &Course<A>,
-        flows: impl Iterator<Item = u64>,
-    ) -> Result<()> {
-        let mut keys = Vec::new();
-        for flow in flows {
-            let key = course.key(flow);
-            let slot = slot_of(flow_hash(HASH_KEY, &key, 0), 0);
-            let backend = self.ring[slot as usize] as usize - 1;
-            let replies = Course {
-                peer: A::backend(backend),
-                ..course.replies()
-            };
-            keys.extend([key, replies.key(flow)]);
-        }
-        bpf::remove_all(self.map(A::MAPS.flows)?, &keys)
+    /// Forgets all new flows.
+    pub(crate) fn forget<A: Net>(&self) -> Result<()> {
+        let numbers: Vec<u32> = (0..UNTRUSTED_SETS).collect();
+        let nothing = vec![UntrustedSet::<A>::default(); numbers.len()];
+        bpf::put_all(self.map(A::MAPS.untrusted)?, &numbers, &nothing).context("forget new flows")
     }
 
     /// Empties a flow table; says how many entries there were.

@@ -66,6 +66,7 @@ pub(crate) trait Net: Family + Written + std::hash::Hash + Send + Sync {
 /// Names of a family's maps in the product.
 pub(crate) struct Maps {
     pub(crate) flows: &'static str,
+    pub(crate) untrusted: &'static str,
     pub(crate) addresses: &'static str,
     pub(crate) backends: &'static str,
 }
@@ -120,6 +121,7 @@ impl Net for V4 {
 
     const MAPS: Maps = Maps {
         flows: names::FLOWS4,
+        untrusted: names::UNTRUSTED4,
         addresses: names::ADDRESSES4,
         backends: names::BACKENDS4,
     };
@@ -163,6 +165,7 @@ impl Net for V6 {
 
     const MAPS: Maps = Maps {
         flows: names::FLOWS6,
+        untrusted: names::UNTRUSTED6,
         addresses: names::ADDRESSES6,
         backends: names::BACKENDS6,
     };

@@ -112,10 +112,8 @@ fn opened<A: Net>(packets: u64) -> impl Iterator<Item = u64> {
     (0..packets).map(move |number| flow_of(number, plan.mask, plan.shift))
 }
 
-fn forget_in_product<A: Net>(stage: &Stage, packets: u64) -> anyhow::Result<()> {
-    stage
-        .product
-        .remove(&newcomers::<A>(), opened::<A>(packets))
+fn forget_in_product<A: Net>(stage: &Stage, _: u64) -> anyhow::Result<()> {
+    stage.product.forget::<A>()
 }
 
 fn forget_in_minimal<A: Net>(stage: &Stage, packets: u64) -> anyhow::Result<()> {
