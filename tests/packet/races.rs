@@ -1,5 +1,6 @@
 //! Two CPUs meet over one flow.
 
+use forebay_common::reason::Reason;
 use forebay_tests::engine::{Action, Engine, Live, with_live};
 use forebay_tests::frame::{Frame, SYN};
 use forebay_tests::network::IpVersion;
@@ -48,8 +49,36 @@ fn assert_all_paired(flows: &Flows) {
     assert_paired(&flows.v6, &flows.untrusted.v6);
 }
 
-fn entries(flows: &Flows) -> usize {
-    flows.v4.len() + flows.v6.len()
+/// All flows are there, but for what is lost when two CPUs write one slot of the untrusted table at once: the
+/// later writer's entry stays.
+fn assert_kept(flows: &Flows) {
+    const COLLISIONS: usize = 3;
+    let entries = flows.v4.len() + flows.v6.len();
+    let all = 2 * usize::from(CONNECTIONS);
+    assert!(
+        entries <= all && entries + COLLISIONS >= all,
+        "{entries} of {all}"
+    );
+}
+
+/// Packets that were dropped because another CPU held the lock of their reply key for too long, as one does
+/// that loses its processor in the middle; any other drop fails.
+fn gave_up(live: &mut Live, actions: &[Vec<Action>]) -> u64 {
+    let strange = |action: &&Action| !matches!(action, Action::Redirect | Action::Drop);
+    let strange: Vec<&Action> = actions.iter().flatten().filter(strange).collect();
+    assert!(strange.is_empty(), "{strange:?}");
+    let counted = live.counted();
+    let dropped = actions
+        .iter()
+        .flatten()
+        .filter(|action| **action == Action::Drop);
+    let dropped = dropped.count() as u64;
+    let ending = counted
+        .iter()
+        .find(|(reason, _)| *reason == Reason::FlowEnding);
+    let ending = ending.map_or(0, |(_, count)| *count);
+    assert_eq!(dropped, ending, "{counted:?}");
+    dropped
 }
 
 #[test]
@@ -62,17 +91,17 @@ fn one_syn_on_two_cpus_opens_one_flow() {
                 .map(|pair| pair.request().flagged(SYN)),
         );
         let actions = live.race(&[syns.clone(), syns]);
-        let strange = |action: &&Action| **action != Action::Redirect;
-        let strange: Vec<&Action> = actions.iter().flatten().filter(strange).collect();
-        assert!(strange.is_empty(), "{strange:?}, {:?}", live.counted());
+        let gave_up = gave_up(live, &actions);
+        assert!(gave_up <= u64::from(CONNECTIONS), "{gave_up}");
         let flows = live.flows();
-        assert_eq!(entries(&flows), 2 * usize::from(CONNECTIONS));
+        assert_kept(&flows);
         assert_all_paired(&flows);
         let counted = live.rule_counters()[&RULE_WEB];
         // Nothing locks an untrusted flow: a SYN that is met twice at once may be counted twice.
         let range = u64::from(CONNECTIONS)..=2 * u64::from(CONNECTIONS);
         assert!(range.contains(&counted.new_flows), "{counted:?}");
-        assert_eq!(counted.packets_to_instance, 2 * u64::from(CONNECTIONS));
+        let forwarded = 2 * u64::from(CONNECTIONS) - gave_up;
+        assert_eq!(counted.packets_to_instance, forwarded);
     });
 }
 
@@ -84,12 +113,22 @@ fn two_frontends_race_for_one_reply_tuple() {
         let first = pairs.iter().map(|pair| pair.request().flagged(SYN));
         let second = first.clone().map(|frame| frame.towards(FRONTEND_2, 80));
         let actions = live.race(&[sent(first), sent(second)]);
+        let mut neither = 0;
         for (one, other) in actions[0].iter().zip(&actions[1]) {
             let won = [one, other].map(|action| *action == Action::Redirect);
-            assert!(won[0] != won[1], "{one:?} and {other:?}");
+            assert_ne!(won, [true, true], "both have it");
+            neither += u64::from(won == [false, false]);
         }
+        let counted = live.counted();
+        let ending = counted
+            .iter()
+            .find(|(reason, _)| *reason == Reason::FlowEnding);
+        assert!(
+            neither <= ending.map_or(0, |(_, count)| *count),
+            "{counted:?}"
+        );
         let flows = live.flows();
-        assert_eq!(entries(&flows), 2 * usize::from(CONNECTIONS));
+        assert_kept(&flows);
         assert_all_paired(&flows);
     });
 }
@@ -106,6 +145,6 @@ fn two_cpus_replace_one_expired_flow() {
         live.race(&[syns.clone(), syns]);
         let flows = live.flows();
         assert_all_paired(&flows);
-        assert_eq!(entries(&flows), 2 * usize::from(CONNECTIONS));
+        assert_kept(&flows);
     });
 }

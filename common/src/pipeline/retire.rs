@@ -59,11 +59,7 @@ pub fn mark_flushed<A: Family, T: Tables<A>>(tables: &T, key: &FlowKey<A>) -> bo
         return false;
     }
     let is_connection = key.protocol == u32::from(TCP);
-    let linger = if is_connection {
-        settings.second / 2
-    } else {
-        0
-    };
+    let linger = if is_connection { settings.second } else { 0 };
     let until = tables.now().wrapping_add(u64::from(linger));
     end(flow, until);
     if let Some(other) = tables.flow(&flow.reply_key(key.protocol)) {

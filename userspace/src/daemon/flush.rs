@@ -1,5 +1,6 @@
 //! `flush flows`: ends flows that are alive, and tells both sides of their connections.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +20,12 @@ use crate::dataplane::{FlowFamily, FlowTable, Flows, Plain};
 use crate::host::ResetSocket;
 
 /// After the mark, what was on its way arrives and is acknowledged, which moves the number that a RST must
-/// have. Marked flows take in acknowledgements for half a second.
-const SETTLED: Duration = Duration::from_millis(300);
+/// have. Marked flows take in acknowledgements for a second; a busy host may need most of it to get there.
+const ROUNDS: [Duration; 3] = [
+    Duration::from_millis(300),
+    Duration::from_millis(250),
+    Duration::from_millis(250),
+];
 
 impl Daemon {
     /// Flushes in the background and answers.
@@ -65,9 +70,12 @@ impl Job {
             reset: (told4.len() + told6.len()) / 2,
         };
         if done.reset > 0 {
-            std::thread::sleep(SETTLED);
-            self.tell_again(v4, &ended4, &told4)?;
-            self.tell_again(v6, &ended6, &told6)?;
+            let mut told = (BTreeSet::from_iter(told4), BTreeSet::from_iter(told6));
+            for pause in ROUNDS {
+                std::thread::sleep(pause);
+                self.tell_again(v4, &ended4, &mut told.0)?;
+                self.tell_again(v6, &ended6, &mut told.1)?;
+            }
         }
         log::info!("flushed {} flows", done.flows);
         Ok(done)
@@ -121,7 +129,7 @@ impl Job {
         &self,
         table: &FlowTable<A>,
         ended: &[FlowKey<A>],
-        told: &[Reset],
+        told: &mut BTreeSet<Reset>,
     ) -> Result<()>
     where
         FlowKey<A>: Plain,
@@ -129,9 +137,8 @@ impl Job {
         RetireBatch<A>: Plain,
         UntrustedSet<A>: Plain,
     {
-        let told: std::collections::BTreeSet<&Reset> = told.iter().collect();
         let mut now = resets(table, ended)?;
-        now.retain(|reset| !told.contains(reset));
+        now.retain(|reset| told.insert(*reset));
         send(self.resets.as_deref(), &now);
         Ok(())
     }
