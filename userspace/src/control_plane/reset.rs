@@ -25,6 +25,8 @@ pub struct Reset {
     /// What the receiver expects next: a RST with another number is ignored, or answered by a challenge
     /// (RFC 5961 section 3.2).
     pub sequence: u32,
+    /// What its peer has acknowledged of what the receiver sent.
+    pub acknowledged: u32,
 }
 
 /// Whether the end of a flow is worth a RST, as far as one direction tells. Connections that are half
@@ -50,15 +52,16 @@ pub fn resets<A: Family + Into<IpAddr>>(
     if !is_pair || !is_ending(flow) || !is_ending(other) || !is_told(key, flow, end) {
         return Vec::new();
     }
-    let sides = [(key, flow), (&other_key, other)];
+    let sides = [(key, flow, other), (&other_key, other, flow)];
     sides
         .into_iter()
         // Who has acknowledged nothing expects no number that we know.
-        .filter(|(_, half)| half.last_ack != 0)
-        .map(|(sender, half)| Reset {
+        .filter(|(_, half, _)| half.last_ack != 0)
+        .map(|(sender, half, peer)| Reset {
             source: SocketAddr::new(sender.destination.into(), sender.destination_port()),
             destination: SocketAddr::new(sender.source.into(), sender.source_port()),
             sequence: u32::from_be(half.last_ack),
+            acknowledged: u32::from_be(peer.last_ack),
         })
         .collect()
 }
@@ -112,11 +115,12 @@ mod tests {
         connection(address(c), address(v), address(b), tcp_reset)
     }
 
-    fn reset(source: &str, destination: &str, sequence: u32) -> Reset {
+    fn reset(source: &str, destination: &str, [sequence, acknowledged]: [u32; 2]) -> Reset {
         Reset {
             source: source.parse().unwrap(),
             destination: destination.parse().unwrap(),
             sequence,
+            acknowledged,
         }
     }
 
@@ -124,8 +128,8 @@ mod tests {
     fn each_side_is_told_by_whom_it_talks_to_with_the_number_it_expects() {
         let (to, from) = v4(true);
         let expected = [
-            reset("203.0.113.10:80", "198.51.100.7:40000", 1000),
-            reset("198.51.100.7:40000", "10.0.1.11:8080", 2000),
+            reset("203.0.113.10:80", "198.51.100.7:40000", [1000, 2000]),
+            reset("198.51.100.7:40000", "10.0.1.11:8080", [2000, 1000]),
         ];
         assert_eq!(resets(&to.0, &to.1, &from.1, End::Idle), expected);
         let mut named_by_the_other = resets(&from.0, &from.1, &to.1, End::Idle);
@@ -142,8 +146,8 @@ mod tests {
         assert_eq!(
             resets(&to.0, &to.1, &from.1, End::Idle),
             [
-                reset("[2001:db8:1::10]:80", "[2001:db8::7]:40000", 1000),
-                reset("[2001:db8::7]:40000", "[fd00:1::11]:8080", 2000),
+                reset("[2001:db8:1::10]:80", "[2001:db8::7]:40000", [1000, 2000]),
+                reset("[2001:db8::7]:40000", "[fd00:1::11]:8080", [2000, 1000]),
             ]
         );
     }
@@ -206,7 +210,7 @@ mod tests {
         to.1.last_ack = 0;
         assert_eq!(
             resets(&to.0, &to.1, &from.1, End::Idle),
-            [reset("198.51.100.7:40000", "10.0.1.11:8080", 2000)]
+            [reset("198.51.100.7:40000", "10.0.1.11:8080", [2000, 1000])]
         );
     }
 }

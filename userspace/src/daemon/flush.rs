@@ -1,6 +1,5 @@
 //! `flush flows`: ends flows that are alive, and tells both sides of their connections.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use tokio::sync::oneshot;
 use super::Daemon;
 use super::answers::require_instance;
 use super::flows::lets_through;
-use super::sweeper::send;
+use super::sweeper::{ask, send};
 use crate::api::{self, FlowFilter, Flushed};
 use crate::config::model::Config;
 use crate::control_plane::{End, Reset};
@@ -20,7 +19,8 @@ use crate::dataplane::{FlowFamily, FlowTable, Flows, Plain};
 use crate::host::ResetSocket;
 
 /// After the mark, what was on its way arrives and is acknowledged, which moves the number that a RST must
-/// have. Marked flows take in acknowledgements for a second; a busy host may need most of it to get there.
+/// have; of acknowledgements that two processors handled, the older may have been noted last; and a RST may be
+/// lost. So the sides are asked, and told again. Marked flows take in acknowledgements for a second.
 const ROUNDS: [Duration; 3] = [
     Duration::from_millis(300),
     Duration::from_millis(250),
@@ -70,11 +70,12 @@ impl Job {
             reset: (told4.len() + told6.len()) / 2,
         };
         if done.reset > 0 {
-            let mut told = (BTreeSet::from_iter(told4), BTreeSet::from_iter(told6));
             for pause in ROUNDS {
                 std::thread::sleep(pause);
-                self.tell_again(v4, &ended4, &mut told.0)?;
-                self.tell_again(v6, &ended6, &mut told.1)?;
+                for told in [resets(v4, &ended4)?, resets(v6, &ended6)?] {
+                    send(self.resets.as_deref(), &told);
+                    ask(self.resets.as_deref(), &told);
+                }
             }
         }
         log::info!("flushed {} flows", done.flows);
@@ -122,25 +123,6 @@ impl Job {
             true
         })?;
         Ok(table.forget(&keys)?.len())
-    }
-
-    /// Tells those sides that expect another number by now.
-    fn tell_again<A: FlowFamily>(
-        &self,
-        table: &FlowTable<A>,
-        ended: &[FlowKey<A>],
-        told: &mut BTreeSet<Reset>,
-    ) -> Result<()>
-    where
-        FlowKey<A>: Plain,
-        Flow<A>: Plain,
-        RetireBatch<A>: Plain,
-        UntrustedSet<A>: Plain,
-    {
-        let mut now = resets(table, ended)?;
-        now.retain(|reset| told.insert(*reset));
-        send(self.resets.as_deref(), &now);
-        Ok(())
     }
 }
 

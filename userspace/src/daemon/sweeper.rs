@@ -184,6 +184,14 @@ fn pass(
     Ok(census)
 }
 
+/// Has sides of connections say what they expect.
+pub(super) fn ask(socket: Option<&ResetSocket>, resets: &[Reset]) {
+    for reset in resets {
+        // Who is not asked is told what is known.
+        let _ = socket.map(|socket| socket.ask(reset));
+    }
+}
+
 /// Sends RSTs. Who cannot be reached now finds out by itself.
 pub(super) fn send(socket: Option<&ResetSocket>, resets: &[Reset]) {
     let Some(socket) = socket else { return };

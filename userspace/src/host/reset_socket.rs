@@ -48,13 +48,24 @@ impl ResetSocket {
     /// # Errors
     /// There is no way to its receiver, or a queue is full.
     pub fn send(&self, reset: &Reset) -> io::Result<()> {
-        let packet = packet(reset)?;
+        self.send_packet(reset, &packet(reset, Segment::Reset)?)
+    }
+
+    /// Makes the receiver say what it expects, as a keep-alive does (RFC 9293 section 3.8.4).
+    ///
+    /// # Errors
+    /// As for a RST.
+    pub fn ask(&self, reset: &Reset) -> io::Result<()> {
+        self.send_packet(reset, &packet(reset, Segment::KeepAlive)?)
+    }
+
+    fn send_packet(&self, reset: &Reset, packet: &[u8]) -> io::Result<()> {
         match (reset.source, reset.destination) {
             (SocketAddr::V4(source), SocketAddr::V4(destination)) => {
-                self.send4(&packet, source, destination)
+                self.send4(packet, source, destination)
             }
             (SocketAddr::V6(source), SocketAddr::V6(destination)) => {
-                self.send6(&packet, source, destination)
+                self.send6(packet, source, destination)
             }
             _ => Err(io::ErrorKind::InvalidInput.into()),
         }
@@ -127,8 +138,16 @@ fn bind_freely(socket: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-/// A RST as RFC 9293 section 3.10.7.1 wants it, without an acknowledgement and without a window.
-fn packet(reset: &Reset) -> io::Result<Vec<u8>> {
+/// What is sent.
+#[derive(Debug, Clone, Copy)]
+enum Segment {
+    /// A RST as RFC 9293 section 3.10.7.1 wants it, without an acknowledgement and without a window.
+    Reset,
+    /// What the receiver has acknowledged last, once more and without content.
+    KeepAlive,
+}
+
+fn packet(reset: &Reset, segment: Segment) -> io::Result<Vec<u8>> {
     let builder = match (reset.source, reset.destination) {
         (SocketAddr::V4(source), SocketAddr::V4(destination)) => {
             PacketBuilder::ipv4(source.ip().octets(), destination.ip().octets(), HOPS)
@@ -139,7 +158,12 @@ fn packet(reset: &Reset) -> io::Result<Vec<u8>> {
         _ => return Err(io::ErrorKind::InvalidInput.into()),
     };
     let (from, to) = (reset.source.port(), reset.destination.port());
-    let builder = builder.tcp(from, to, reset.sequence, 0).rst();
+    let builder = match segment {
+        Segment::Reset => builder.tcp(from, to, reset.sequence, 0).rst(),
+        Segment::KeepAlive => builder
+            .tcp(from, to, reset.sequence.wrapping_sub(1), u16::MAX)
+            .ack(reset.acknowledged),
+    };
     let mut bytes = Vec::with_capacity(builder.size(0));
     builder.write(&mut bytes, &[]).map_err(io::Error::other)?;
     Ok(bytes)
@@ -156,6 +180,7 @@ mod tests {
             source: source.parse().unwrap(),
             destination: destination.parse().unwrap(),
             sequence: 0xfedc_ba98,
+            acknowledged: 0x1234_5678,
         }
     }
 
@@ -165,7 +190,7 @@ mod tests {
             reset("203.0.113.10:80", "198.51.100.7:40000"),
             reset("[2001:db8:1::10]:80", "[2001:db8::7]:40000"),
         ] {
-            let bytes = packet(&reset).unwrap();
+            let bytes = packet(&reset, Segment::Reset).unwrap();
             let found = SlicedPacket::from_ip(&bytes).unwrap();
             let Some(TransportSlice::Tcp(tcp)) = found.transport else {
                 panic!("no TCP: {bytes:02x?}")
@@ -192,7 +217,22 @@ mod tests {
     }
 
     #[test]
+    fn a_keep_alive_says_what_is_known_already() {
+        let asked = reset("203.0.113.10:80", "198.51.100.7:40000");
+        let bytes = packet(&asked, Segment::KeepAlive).unwrap();
+        let found = SlicedPacket::from_ip(&bytes).unwrap();
+        let Some(TransportSlice::Tcp(tcp)) = found.transport else {
+            panic!("no TCP: {bytes:02x?}")
+        };
+        assert_eq!(tcp.sequence_number(), asked.sequence - 1);
+        assert_eq!(tcp.acknowledgment_number(), asked.acknowledged);
+        assert!(tcp.ack() && !tcp.rst() && !tcp.syn() && !tcp.fin());
+        assert!(tcp.payload().is_empty());
+    }
+
+    #[test]
     fn families_are_not_mixed() {
-        packet(&reset("203.0.113.10:80", "[2001:db8::7]:40000")).unwrap_err();
+        let mixed = reset("203.0.113.10:80", "[2001:db8::7]:40000");
+        packet(&mixed, Segment::Reset).unwrap_err();
     }
 }
