@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::ptr::NonNull;
 
 use crate::abi::{
-    Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, Reverse, Rule, RuleCounters,
-    Settings, VlanKey,
+    Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, Position, PublicIp, Reverse,
+    Rule, RuleCounters, Settings, SnatRange, VlanKey, Way, WayCounters, WayKey,
 };
 use crate::balance::filter;
 use crate::family::{Family, V4, V6};
@@ -42,6 +42,14 @@ pub struct FamilyModel<A> {
     pub untrusted: UntrustedModel<A>,
     /// First and last port of stretches of instances' TCP ports, and whose replies they send.
     pub reverse: Vec<(A, u16, u16, Reverse<A>)>,
+    /// Ways out.
+    pub ways: HashMap<WayKey<A>, Way>,
+    /// What came of new flows.
+    pub way_counters: RefCell<HashMap<WayKey<A>, WayCounters<A>>>,
+    /// Ranges of SNAT ports by number.
+    pub snat_ranges: HashMap<u32, SnatRange<A>>,
+    /// Public IPs, under both addresses. Next hops are looked up each time.
+    pub public_ips: HashMap<A, PublicIp<A>>,
     /// How many entries fit.
     pub capacity: usize,
     /// What addresses are.
@@ -64,6 +72,10 @@ impl<A: Family> Default for FamilyModel<A> {
             fragments: RefCell::default(),
             untrusted: UntrustedModel::default(),
             reverse: Vec::new(),
+            ways: HashMap::new(),
+            way_counters: RefCell::default(),
+            snat_ranges: HashMap::new(),
+            public_ips: HashMap::new(),
             capacity: usize::MAX,
             addresses: HashMap::new(),
             backends: HashMap::new(),
@@ -158,6 +170,8 @@ pub struct ModelTables {
     in_former: Cell<bool>,
     /// When sources may open their next flow.
     pub sources: RefCell<BTreeMap<u32, u64>>,
+    /// Where searches for free ports stand.
+    pub positions: RefCell<BTreeMap<u32, Position>>,
     filter: Cell<Option<Box<[u64; filter::WORDS as usize]>>>,
 }
 
@@ -243,6 +257,19 @@ impl Shared for ModelTables {
     }
 
     fn unlock(&self, _: u32) {}
+
+    fn random(&self) -> u32 {
+        self.now as u32
+    }
+
+    fn position(&self, place: u32) -> Option<Position> {
+        let positions = self.positions.borrow();
+        Some(positions.get(&place).copied().unwrap_or_default())
+    }
+
+    fn set_position(&self, place: u32, position: Position) {
+        self.positions.borrow_mut().insert(place, position);
+    }
 
     fn address_filter(&self, word: u32) -> u64 {
         let bits = self.filter.take().unwrap_or_else(|| {
@@ -406,6 +433,33 @@ impl<A: ModelFamily> Tables<A> for ModelTables {
             })
             .map(|(.., reverse)| reverse)
     }
+
+    fn way(&self, key: &WayKey<A>) -> Option<&Way> {
+        A::of(self).ways.get(key)
+    }
+
+    fn snat_range(&self, number: u32) -> Option<&SnatRange<A>> {
+        A::of(self).snat_ranges.get(&number)
+    }
+
+    fn count_opened(&self, key: &WayKey<A>) {
+        let mut counters = A::of(self).way_counters.borrow_mut();
+        counters.entry(*key).or_default().opened += 1;
+    }
+
+    fn count_refused(&self, key: &WayKey<A>, destination: A, port: u16, address: A) {
+        let mut counters = A::of(self).way_counters.borrow_mut();
+        let counters = counters.entry(*key).or_default();
+        counters.refused += 1;
+        (counters.destination, counters.address) = (destination, address);
+        counters.port = u32::from(port);
+    }
+
+    fn public_ip(&self, address: A) -> Option<&PublicIp<A>> {
+        A::of(self).public_ips.get(&address)
+    }
+
+    fn keep_public_hop(&self, _: A, _: u64, _: u64) {}
 
     fn owner(&self, address: A) -> Option<&Owner> {
         A::of(self).addresses.get(&address)

@@ -1,8 +1,8 @@
 //! What the packet path may ask of the world.
 
 use crate::abi::{
-    Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, Reverse, Rule, Settings,
-    VlanKey,
+    Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, Position, PublicIp, Reverse,
+    Rule, Settings, SnatRange, VlanKey, Way, WayKey,
 };
 use crate::family::Family;
 use crate::flow::{Direction, Flow, FlowKey, FlowRef, Hop, SetRef, Untrusted};
@@ -138,6 +138,12 @@ pub trait Shared {
     fn lock(&self, number: u32) -> bool;
     /// Gives it back.
     fn unlock(&self, number: u32);
+    /// A random word; in tests it follows from the time.
+    fn random(&self) -> u32;
+    /// Where a search for a free port stands, in one of [`crate::abi::POSITIONS`] places.
+    fn position(&self, place: u32) -> Option<Position>;
+    /// Writes it.
+    fn set_position(&self, place: u32, position: Position);
     /// A word of the [`crate::balance::filter`].
     fn address_filter(&self, word: u32) -> u64;
     /// Runs something with the former flow table in the place of the flow table, where one program does both.
@@ -204,6 +210,18 @@ pub trait Tables<A: Family>: Shared {
     /// The frontend and port that alone have their flows with a port of an instance (host byte order), over
     /// TCP.
     fn reverse(&self, instance: A, port: u16) -> Option<&Reverse<A>>;
+    /// How a source goes out.
+    fn way(&self, key: &WayKey<A>) -> Option<&Way>;
+    /// A range of SNAT ports.
+    fn snat_range(&self, number: u32) -> Option<&SnatRange<A>>;
+    /// Counts a flow that got a port.
+    fn count_opened(&self, key: &WayKey<A>);
+    /// Counts a packet to `destination` and its port (host byte order) for which `address` had none.
+    fn count_refused(&self, key: &WayKey<A>, destination: A, port: u16, address: A);
+    /// The other address of a public IP or of an instance that has one.
+    fn public_ip(&self, address: A) -> Option<&PublicIp<A>>;
+    /// Keeps the next hop towards the instance of a public IP.
+    fn keep_public_hop(&self, address: A, hop: u64, stamp: u64);
     /// What an address is to this node.
     fn owner(&self, address: A) -> Option<&Owner>;
     /// A member's address.

@@ -26,6 +26,13 @@ pub(crate) fn boot_nanoseconds() -> u64 {
     unsafe { helpers::bpf_ktime_get_boot_ns() }
 }
 
+/// A random word.
+#[inline(always)]
+pub(crate) fn random() -> u32 {
+    // SAFETY: no arguments, no preconditions.
+    unsafe { helpers::bpf_get_prandom_u32() }
+}
+
 /// What the FIB says of a packet.
 pub(crate) enum Fib {
     /// Out of this interface, to this neighbour.

@@ -9,9 +9,10 @@ use aya_ebpf::macros::btf_map;
 use forebay_common::abi::{
     Backend, Bound, FragmentKey, Fragments, Interface, LOCKS as MAX_LOCKS, MAX_ADDRESSES,
     MAX_BACKENDS, MAX_BINDINGS, MAX_FRAGMENTED, MAX_INTERFACES, MAX_PORT_RANGES, MAX_PORTS,
-    MAX_REVERSE, MAX_RINGS, MAX_RULES, MAX_SPREADS, MAX_VIRTUAL_NETWORKS, Owner, PortKey,
-    PortPrefix, RING_SIZE, RetireBatch, Reverse, ReverseKey, Rule, RuleCounters,
-    SOURCES as MAX_SOURCES, Settings, VlanKey, names,
+    MAX_PUBLIC_IPS, MAX_REVERSE, MAX_RINGS, MAX_RULES, MAX_SNAT_RANGES, MAX_SPREADS,
+    MAX_VIRTUAL_NETWORKS, MAX_WAYS, Owner, POSITIONS as MAX_POSITIONS, PortKey, PortPrefix,
+    Position, PublicIp, RING_SIZE, RetireBatch, Reverse, ReverseKey, Rule, RuleCounters,
+    SOURCES as MAX_SOURCES, Settings, SnatRange, VlanKey, Way, WayCounters, WayKey, names,
 };
 use forebay_common::balance::filter;
 use forebay_common::family::{Family, V4, V6};
@@ -25,6 +26,10 @@ pub(crate) type Flows<A> = HashMap<FlowKey<A>, Flow<A>, 131_072>;
 type Untrusted<A> = Array<UntrustedSet<A>, 8_192>;
 type Replies<A> = LpmTrie<ReverseKey<A>, Reverse<A>, { MAX_REVERSE as usize }>;
 type Fragmented<A> = LruHashMap<FragmentKey<A>, Fragments, { MAX_FRAGMENTED as usize }>;
+type Ways<A> = HashMap<WayKey<A>, Way, { MAX_WAYS as usize }, NO_PREALLOC>;
+type WaysCounted<A> = HashMap<WayKey<A>, WayCounters<A>, { MAX_WAYS as usize }, NO_PREALLOC>;
+type SnatRanges<A> = Array<SnatRange<A>, { MAX_SNAT_RANGES as usize }>;
+type PublicIps<A> = HashMap<A, PublicIp<A>, { 2 * MAX_PUBLIC_IPS as usize }, NO_PREALLOC>;
 type Networks<A> = LpmTrie<A, u32, { MAX_VIRTUAL_NETWORKS as usize }>;
 
 /// The daemon writes these maps, rarely; memory counts for more than the price of an insert.
@@ -73,6 +78,34 @@ static REVERSE4: Replies<V4> = Replies::new();
 /// Replies that are known without a flow; written by the daemon.
 #[btf_map]
 static REVERSE6: Replies<V6> = Replies::new();
+
+/// Ways out by source and protocol; written by the daemon.
+#[btf_map]
+static WAYS4: Ways<V4> = Ways::new();
+/// Ways out by source and protocol; written by the daemon.
+#[btf_map]
+static WAYS6: Ways<V6> = Ways::new();
+/// What came of new flows; made by the daemon, counted by the program.
+#[btf_map]
+static WAY_COUNTERS4: WaysCounted<V4> = WaysCounted::new();
+/// What came of new flows; made by the daemon, counted by the program.
+#[btf_map]
+static WAY_COUNTERS6: WaysCounted<V6> = WaysCounted::new();
+/// Ranges of SNAT ports; written by the daemon.
+#[btf_map]
+static SNAT_RANGES4: SnatRanges<V4> = SnatRanges::new();
+/// Ranges of SNAT ports; written by the daemon.
+#[btf_map]
+static SNAT_RANGES6: SnatRanges<V6> = SnatRanges::new();
+/// Public IPs, under both addresses; written by the daemon but for next hops.
+#[btf_map]
+static PUBLIC_IPS4: PublicIps<V4> = PublicIps::new();
+/// Public IPs, under both addresses; written by the daemon but for next hops.
+#[btf_map]
+static PUBLIC_IPS6: PublicIps<V6> = PublicIps::new();
+/// Where searches for free ports stand; used by the program alone.
+#[btf_map]
+pub(crate) static POSITIONS: Array<Position, { MAX_POSITIONS as usize }> = Array::new();
 
 /// What addresses are to the node; written by the daemon.
 #[btf_map]
@@ -223,6 +256,10 @@ pub(crate) trait Maps: Family {
     /// Entries in the flow table.
     fn occupied() -> Option<*mut u64>;
     fn replies() -> &'static Replies<Self>;
+    fn ways() -> &'static Ways<Self>;
+    fn way_counters(key: &WayKey<Self>) -> Option<*mut WayCounters<Self>>;
+    fn snat_ranges() -> &'static SnatRanges<Self>;
+    fn public_ips() -> &'static PublicIps<Self>;
     fn addresses() -> &'static Addresses<Self>;
     fn backends() -> &'static Backends<Self>;
     fn scratch() -> &'static PerCpuArray<Scratch<Self>, 1>;
@@ -260,6 +297,26 @@ impl Maps for V4 {
     #[inline(always)]
     fn replies() -> &'static Replies<Self> {
         &REVERSE4
+    }
+
+    #[inline(always)]
+    fn ways() -> &'static Ways<Self> {
+        &WAYS4
+    }
+
+    #[inline(always)]
+    fn way_counters(key: &WayKey<Self>) -> Option<*mut WayCounters<Self>> {
+        WAY_COUNTERS4.get_ptr_mut(key)
+    }
+
+    #[inline(always)]
+    fn snat_ranges() -> &'static SnatRanges<Self> {
+        &SNAT_RANGES4
+    }
+
+    #[inline(always)]
+    fn public_ips() -> &'static PublicIps<Self> {
+        &PUBLIC_IPS4
     }
 
     #[inline(always)]
@@ -323,6 +380,26 @@ impl Maps for V6 {
     #[inline(always)]
     fn replies() -> &'static Replies<Self> {
         &REVERSE6
+    }
+
+    #[inline(always)]
+    fn ways() -> &'static Ways<Self> {
+        &WAYS6
+    }
+
+    #[inline(always)]
+    fn way_counters(key: &WayKey<Self>) -> Option<*mut WayCounters<Self>> {
+        WAY_COUNTERS6.get_ptr_mut(key)
+    }
+
+    #[inline(always)]
+    fn snat_ranges() -> &'static SnatRanges<Self> {
+        &SNAT_RANGES6
+    }
+
+    #[inline(always)]
+    fn public_ips() -> &'static PublicIps<Self> {
+        &PUBLIC_IPS6
     }
 
     #[inline(always)]

@@ -6,8 +6,8 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use forebay_common::abi::{
-    Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, PortPrefix, Reverse,
-    ReverseKey, Rule, RuleCounters, Settings, VlanKey,
+    Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, PortPrefix, Position,
+    PublicIp, Reverse, ReverseKey, Rule, RuleCounters, Settings, SnatRange, VlanKey, Way, WayKey,
 };
 use forebay_common::flow::{Direction, Flow, FlowKey, FlowRef, Hop, SetRef};
 use forebay_common::reason::Reason;
@@ -183,6 +183,30 @@ impl<const FORMER: bool> Shared for AllTables<FORMER> {
     }
 
     #[inline(always)]
+    fn random(&self) -> u32 {
+        if maps::is_deterministic() {
+            return self.now() as u32;
+        }
+        kernel::random()
+    }
+
+    #[inline(always)]
+    fn position(&self, place: u32) -> Option<Position> {
+        // SAFETY: words that another CPU may write at the same time, each valid by itself.
+        maps::POSITIONS
+            .get_ptr_mut(place)
+            .map(|position| unsafe { position.read_volatile() })
+    }
+
+    #[inline(always)]
+    fn set_position(&self, place: u32, position: Position) {
+        if let Some(place) = maps::POSITIONS.get_ptr_mut(place) {
+            // SAFETY: as for reading.
+            unsafe { place.write_volatile(position) };
+        }
+    }
+
+    #[inline(always)]
     fn address_filter(&self, word: u32) -> u64 {
         maps::ADDRESS_FILTER.get(word).copied().unwrap_or(u64::MAX)
     }
@@ -293,6 +317,59 @@ impl<const FORMER: bool, A: Maps + FibFamily> Tables<A> for AllTables<FORMER> {
             ReverseKey::<A>::BITS,
             ReverseKey::new(instance, port),
         ))
+    }
+
+    #[inline(always)]
+    fn way(&self, key: &WayKey<A>) -> Option<&Way> {
+        // SAFETY: the daemon replaces elements as a whole; a reader may see one that is being reused, whose
+        // words are each valid.
+        unsafe { A::ways().get(key) }
+    }
+
+    #[inline(always)]
+    fn snat_range(&self, number: u32) -> Option<&SnatRange<A>> {
+        A::snat_ranges()
+            .get(number)
+            .filter(|range| range.count != 0)
+    }
+
+    #[inline(always)]
+    fn count_opened(&self, key: &WayKey<A>) {
+        if let Some(counters) = A::way_counters(key) {
+            // SAFETY: a value of a map; the field is a word.
+            kernel::atomic_add(unsafe { &raw mut (*counters).opened }, 1);
+        }
+    }
+
+    #[inline(always)]
+    fn count_refused(&self, key: &WayKey<A>, destination: A, port: u16, address: A) {
+        let Some(counters) = A::way_counters(key) else {
+            return;
+        };
+        // SAFETY: a value of a map; words that other CPUs write too, each valid by itself.
+        unsafe {
+            (&raw mut (*counters).destination).write_volatile(destination);
+            (&raw mut (*counters).address).write_volatile(address);
+            (&raw mut (*counters).port).write_volatile(u32::from(port));
+            kernel::atomic_add(&raw mut (*counters).refused, 1);
+        }
+    }
+
+    #[inline(always)]
+    fn public_ip(&self, address: A) -> Option<&PublicIp<A>> {
+        // SAFETY: as for ways.
+        unsafe { A::public_ips().get(address) }
+    }
+
+    #[inline(always)]
+    fn keep_public_hop(&self, address: A, hop: u64, stamp: u64) {
+        if let Some(public) = A::public_ips().get_ptr_mut(address) {
+            // SAFETY: a value of a map; words that other CPUs write too, each valid by itself.
+            unsafe {
+                (&raw mut (*public).hop).write_volatile(hop);
+                (&raw mut (*public).hop_stamp).write_volatile(stamp);
+            }
+        }
     }
 
     #[inline(always)]

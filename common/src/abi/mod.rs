@@ -1,8 +1,13 @@
 //! What crosses the boundary between kernel and host besides flows: table values, names, sizes.
 
 pub mod names;
+mod outbound;
 mod rules;
 
+pub use outbound::{
+    MAX_PUBLIC_IPS, MAX_SNAT_RANGES, MAX_WAYS, POSITIONS, Position, PublicIp, SnatRange, Way,
+    WayCounters, WayKey,
+};
 pub use rules::{Bound, PortKey, PortPrefix, Reverse, ReverseKey, Rule};
 
 use crate::family::{V4, V6};
@@ -11,11 +16,11 @@ use crate::wire::Mac;
 
 /// Version of every layout in this crate. It names the folder of the pins, so that a daemon never
 /// reads tables of another shape.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// Older layouts whose flow tables are as this one's: key, entry, and what they mean but for the ids of rules
 /// and interfaces. A daemon takes over such flows.
-pub const COMPATIBLE_FLOW_LAYOUTS: [u32; 1] = [2];
+pub const COMPATIBLE_FLOW_LAYOUTS: [u32; 2] = [2, 3];
 
 /// Slots of a ring; a prime (Maglev, NSDI 2016, section 5.3: above 100 x members).
 pub const RING_SIZE: u32 = 65_537;
@@ -106,6 +111,12 @@ impl Owner {
     pub const ECHO: u32 = 8;
     /// A frontend's address that has rules, of which none has a member: echo requests are told so.
     pub const ECHO_UNREACHABLE: u32 = 16;
+    /// The public address of a public IP.
+    pub const PUBLIC_IP: u32 = 32;
+    /// An instance's private address that has a public IP.
+    pub const HAS_PUBLIC_IP: u32 = 64;
+    /// A public address with ports that instances go out by.
+    pub const SNAT: u32 = 128;
 }
 
 /// A member's address.
@@ -270,6 +281,10 @@ impl Settings {
     pub const COSTS: u32 = 4096;
     /// The operator told the node to claim its addresses; for the next daemon, no packet asks.
     pub const ADVERTISE_ON: u32 = 2;
+    /// There are public IPs.
+    pub const PUBLIC_IPS: u32 = 4;
+    /// Whoever in the virtual network is no instance goes out by the ways under no address.
+    pub const DEFAULT_OUTBOUND: u32 = 8;
 }
 
 const _: () = assert!(size_of::<Owner>() == 16);

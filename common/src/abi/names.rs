@@ -40,6 +40,24 @@ pub const LOCKS: &str = "LOCKS";
 pub const REVERSE4: &str = "REVERSE4";
 /// [`super::ReverseKey`] to [`super::Reverse`], IPv6.
 pub const REVERSE6: &str = "REVERSE6";
+/// [`super::WayKey`] to [`super::Way`], IPv4.
+pub const WAYS4: &str = "WAYS4";
+/// [`super::WayKey`] to [`super::Way`], IPv6.
+pub const WAYS6: &str = "WAYS6";
+/// [`super::WayKey`] to [`super::WayCounters`], IPv4.
+pub const WAY_COUNTERS4: &str = "WAY_COUNTERS4";
+/// [`super::WayKey`] to [`super::WayCounters`], IPv6.
+pub const WAY_COUNTERS6: &str = "WAY_COUNTERS6";
+/// Number to [`super::SnatRange`], IPv4.
+pub const SNAT_RANGES4: &str = "SNAT_RANGES4";
+/// Number to [`super::SnatRange`], IPv6.
+pub const SNAT_RANGES6: &str = "SNAT_RANGES6";
+/// Address to [`super::PublicIp`], IPv4.
+pub const PUBLIC_IPS4: &str = "PUBLIC_IPS4";
+/// Address to [`super::PublicIp`], IPv6.
+pub const PUBLIC_IPS6: &str = "PUBLIC_IPS6";
+/// Where searches for free ports stand, as [`super::Position`].
+pub const POSITIONS: &str = "POSITIONS";
 /// `V4` to [`super::Owner`].
 pub const ADDRESSES4: &str = "ADDRESSES4";
 /// `V6` to [`super::Owner`].

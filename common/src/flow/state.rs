@@ -22,11 +22,26 @@ pub enum FlowKind {
     Rule = 1,
     /// An inbound NAT rule.
     InboundNat = 2,
+    /// An outbound rule.
+    OutboundRule = 3,
+    /// The way out that a load-balancing rule implies.
+    RuleImplied = 4,
+    /// Default outbound.
+    DefaultOutbound = 5,
+    /// From an instance to a frontend or a public IP.
+    Hairpin = 6,
+    /// No flow, but a port that an instance's port has towards everybody, or, with a remote address, whoever
+    /// was contacted from there. Sessions hang on it.
+    Mapping = 7,
 }
 
 impl FlowKind {
     const DIRECTION_BIT: u8 = 0x80;
     const RESET_BIT: u8 = 0x40;
+    /// The flow hangs on a mapping.
+    pub const MAPPED_BIT: u8 = 0x20;
+    /// The flow keeps its remote address among those contacted.
+    pub const CONTACT_BIT: u8 = 0x10;
 
     /// The entry's `kind` byte.
     #[inline(always)]
@@ -64,6 +79,11 @@ impl FlowKind {
         match byte & 0x0f {
             1 => Some(Self::Rule),
             2 => Some(Self::InboundNat),
+            3 => Some(Self::OutboundRule),
+            4 => Some(Self::RuleImplied),
+            5 => Some(Self::DefaultOutbound),
+            6 => Some(Self::Hairpin),
+            7 => Some(Self::Mapping),
             _ => None,
         }
     }
@@ -73,6 +93,11 @@ impl FlowKind {
         match self {
             Self::Rule => "rule",
             Self::InboundNat => "inbound-nat",
+            Self::OutboundRule => "outbound-rule",
+            Self::RuleImplied => "rule-implied",
+            Self::DefaultOutbound => "default-outbound",
+            Self::Hairpin => "hairpin",
+            Self::Mapping => "mapping",
         }
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forebay_common::abi::{
-    Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, Reverse, Rule, RuleCounters,
-    Settings, VlanKey,
+    Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, Position, PublicIp, Reverse,
+    Rule, RuleCounters, Settings, SnatRange, VlanKey, Way, WayKey,
 };
 use forebay_common::flow::{Direction, Flow, FlowKey, FlowRef, SetRef};
 use forebay_common::model::{FamilyModel, ModelTables};
@@ -257,6 +257,18 @@ impl Shared for Planned {
 
     fn unlock(&self, _: u32) {}
 
+    fn random(&self) -> u32 {
+        self.0.random()
+    }
+
+    fn position(&self, place: u32) -> Option<Position> {
+        self.0.position(place)
+    }
+
+    fn set_position(&self, place: u32, position: Position) {
+        self.0.set_position(place, position);
+    }
+
     fn address_filter(&self, word: u32) -> u64 {
         self.0.address_filter(word)
     }
@@ -317,6 +329,30 @@ impl<A: Side> Tables<A> for Planned {
 
     fn reverse(&self, instance: A, port: u16) -> Option<&Reverse<A>> {
         self.0.reverse(instance, port)
+    }
+
+    fn way(&self, key: &WayKey<A>) -> Option<&Way> {
+        self.0.way(key)
+    }
+
+    fn snat_range(&self, number: u32) -> Option<&SnatRange<A>> {
+        Tables::<A>::snat_range(&self.0, number)
+    }
+
+    fn count_opened(&self, key: &WayKey<A>) {
+        self.0.count_opened(key);
+    }
+
+    fn count_refused(&self, key: &WayKey<A>, destination: A, port: u16, address: A) {
+        self.0.count_refused(key, destination, port, address);
+    }
+
+    fn public_ip(&self, address: A) -> Option<&PublicIp<A>> {
+        self.0.public_ip(address)
+    }
+
+    fn keep_public_hop(&self, address: A, hop: u64, stamp: u64) {
+        self.0.keep_public_hop(address, hop, stamp);
     }
 
     fn owner(&self, address: A) -> Option<&Owner> {

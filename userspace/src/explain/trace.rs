@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use forebay_common::abi::{
-    Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, RING_SIZE, Reverse, Rule,
-    Settings, VlanKey,
+    Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, Position, PublicIp,
+    RING_SIZE, Reverse, Rule, Settings, SnatRange, VlanKey, Way, WayKey,
 };
 use forebay_common::balance::build_ring;
 use forebay_common::family::Family;
@@ -252,6 +252,18 @@ impl Shared for Trace<'_> {
 
     fn unlock(&self, _: u32) {}
 
+    fn random(&self) -> u32 {
+        self.tables.random()
+    }
+
+    fn position(&self, place: u32) -> Option<Position> {
+        self.tables.position(place)
+    }
+
+    fn set_position(&self, place: u32, position: Position) {
+        self.tables.set_position(place, position);
+    }
+
     fn address_filter(&self, word: u32) -> u64 {
         self.tables.address_filter(word)
     }
@@ -325,6 +337,30 @@ impl<A: ModelFamily + Into<IpAddr>> Tables<A> for Trace<'_> {
         let from = endpoint(instance, port);
         self.note(format!("whose reply is it that comes from {from}?"), answer);
         found
+    }
+
+    fn way(&self, key: &WayKey<A>) -> Option<&Way> {
+        self.tables.way(key)
+    }
+
+    fn snat_range(&self, number: u32) -> Option<&SnatRange<A>> {
+        Tables::<A>::snat_range(self.tables, number)
+    }
+
+    fn count_opened(&self, key: &WayKey<A>) {
+        self.tables.count_opened(key);
+    }
+
+    fn count_refused(&self, key: &WayKey<A>, destination: A, port: u16, address: A) {
+        self.tables.count_refused(key, destination, port, address);
+    }
+
+    fn public_ip(&self, address: A) -> Option<&PublicIp<A>> {
+        self.tables.public_ip(address)
+    }
+
+    fn keep_public_hop(&self, address: A, hop: u64, stamp: u64) {
+        self.tables.keep_public_hop(address, hop, stamp);
     }
 
     fn owner(&self, address: A) -> Option<&Owner> {
