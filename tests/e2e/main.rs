@@ -16,6 +16,7 @@ mod carried;
 mod detach;
 mod distribution;
 mod echo;
+mod events;
 mod expiry;
 mod explain;
 mod floods;

@@ -31,6 +31,11 @@ pub enum Request {
     FlushFlows(FlowFilter),
     /// `forebay show drops`
     Drops,
+    /// `forebay events`: those after the one with this number
+    Events {
+        /// A number; 0: all that are kept.
+        after: u64,
+    },
     /// `forebay explain`
     Explain(Question),
     /// `forebay advertise`
@@ -412,6 +417,24 @@ pub struct Endpoints {
 
 /// `show drops`: packets by reason.
 pub type Drops = BTreeMap<String, u64>;
+
+/// `events`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When (RFC 3339, UTC).
+    pub time: String,
+    /// `info`, `warning` or `critical`.
+    pub severity: String,
+    /// Its name.
+    pub event: String,
+    /// What has happened, in words.
+    pub message: String,
+    /// Events since the daemon started, this one included.
+    pub number: u64,
+    /// What it is about.
+    #[serde(flatten)]
+    pub fields: serde_json::Map<String, serde_json::Value>,
+}
 
 /// `explain`
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -1,7 +1,8 @@
 //! The Forebay daemon and its command line.
 //!
 //! `config` reads the file, `control_plane` decides (pure), `dataplane` is the only user of aya, `host`
-//! asks and sets the machine, `advertise` makes addresses known to neighbours, `daemon` ties them together, `cli` and `control_socket` talk to people.
+//! asks and sets the machine, `advertise` makes addresses known to neighbours, `daemon` ties them together, `events` keeps what operators
+//! are told of, `cli` and `control_socket` talk to people.
 
 #![cfg_attr(
     test,
@@ -20,5 +21,6 @@ pub mod control_plane;
 pub mod control_socket;
 pub mod daemon;
 pub mod dataplane;
+pub mod events;
 pub mod explain;
 pub mod host;

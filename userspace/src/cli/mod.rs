@@ -4,6 +4,7 @@
 
 mod ask;
 mod check;
+mod events;
 mod packet;
 mod run;
 mod table;
@@ -93,6 +94,14 @@ enum Command {
     Flush {
         #[command(subcommand)]
         what: Flush,
+    },
+    /// Show what has happened: the last 1000 events since the daemon started
+    Events {
+        /// Go on with new ones as they happen
+        #[arg(long, short)]
+        follow: bool,
+        #[command(flatten)]
+        output: Output,
     },
     /// Tell what would happen to a packet and why, changing nothing
     Explain {
@@ -229,6 +238,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Status { output } => ask::status(&common, output.json),
         Command::Show { what } => ask::show(&common, what),
         Command::Flush { what } => ask::flush(&common, what),
+        Command::Events { follow, output } => events::events(&common, follow, output.json),
         Command::Explain {
             protocol,
             source,

@@ -70,6 +70,7 @@ impl Daemon {
             }
             Request::Pools => json(self.view()?.pools()),
             Request::Instances => json(self.view()?.instances()),
+            Request::Events { after } => json(self.events.after(after)),
             Request::Drops => json(views::drops(&self.dataplane.reasons()?)),
             Request::Flows(filter) => self.list_flows(filter),
             Request::FlushFlows(_) => bail!("flows are flushed elsewhere"),

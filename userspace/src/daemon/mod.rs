@@ -2,6 +2,7 @@
 //! sweep) to the control plane, and what it decides to the data plane.
 
 mod answers;
+mod events;
 mod flows;
 mod flush;
 mod interfaces;
@@ -29,6 +30,7 @@ use crate::config::{self, Diagnostics, Loaded};
 use crate::control_plane::{Census, Change, ControlPlane, Event, HostInterface, NatPorts, plan};
 use crate::control_socket::Call;
 use crate::dataplane::{Dataplane, Flows, remove_pins};
+use crate::events::Events;
 use crate::host::{
     HostChange, Neighbors, Netlink, Offloads, ProxyEntries, ResetSocket, Sysctls, facts,
     follow_host, release_neighbors,
@@ -90,6 +92,7 @@ pub struct Daemon {
     taken: BTreeSet<(IpAddr, String)>,
     /// What is claimed may be something else than what the advertiser was told.
     claims_changed: bool,
+    events: Events,
 }
 
 /// What wakes the loop.
@@ -280,6 +283,12 @@ impl Daemon {
     /// # Errors
     /// The file is valid and cannot be run; the former configuration stays.
     async fn reload(&mut self) -> Result<api::Report> {
+        let outcome = self.run_file().await;
+        self.tell_reload(&outcome);
+        outcome
+    }
+
+    async fn run_file(&mut self) -> Result<api::Report> {
         let loaded = match config::load_for(&self.options.config, facts()) {
             Ok(loaded) => loaded,
             Err(diagnostics) => return Ok(answers::refusal(&diagnostics)),

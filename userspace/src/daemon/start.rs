@@ -15,6 +15,7 @@ use crate::config::{Diagnostic, Loaded};
 use crate::control_plane::{Census, ControlPlane, Event, HostInterface, Sizes};
 use crate::control_socket::{self, Call};
 use crate::dataplane::{Dataplane, Opened, Pins, remove_pins};
+use crate::events::Events;
 use crate::host::{
     Neighbors, Netlink, Offloads, ResetSocket, Sysctls, default_flows, reach, total_memory,
     untrusted_sets,
@@ -116,6 +117,7 @@ async fn begin(
         advertiser,
         taken: BTreeSet::new(),
         claims_changed: false,
+        events: Events::default(),
     };
     let bring_up = |daemon: &mut Daemon| -> Result<()> {
         daemon.handle(Event::Host(host.clone()))?;
@@ -145,6 +147,7 @@ async fn begin(
     daemon.keep_neighbors();
     daemon.neighbors.begun().await;
     daemon.ready = true;
+    daemon.tell_loaded();
     log::info!(
         "{} is ready: {} rules on {} interfaces",
         config.node.name,
