@@ -25,6 +25,15 @@ pub enum Request {
     Pools,
     /// `forebay show instances`
     Instances,
+    /// `forebay show public-ips`
+    PublicIps,
+    /// `forebay show outbound-rules`
+    OutboundRules,
+    /// `forebay outbound-ips`
+    OutboundIps {
+        /// Name of the instance.
+        instance: String,
+    },
     /// `forebay show flows`
     Flows(FlowFilter),
     /// `forebay flush flows`; the limit does not count
@@ -369,8 +378,61 @@ pub struct IpConfig {
     pub public_ip: Option<String>,
     /// Pools it is a member of.
     pub pools: Vec<String>,
-    /// How it reaches the outside.
+    /// How it reaches the outside; the stronger method when families differ.
     pub outbound: String,
+    /// How it reaches the outside over IPv4.
+    #[serde(default)]
+    pub outbound_ipv4: String,
+    /// How it reaches the outside over IPv6.
+    #[serde(default)]
+    pub outbound_ipv6: String,
+}
+
+/// `show public-ips`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PublicIp {
+    /// Its name.
+    pub name: String,
+    /// Its addresses.
+    pub addresses: Vec<String>,
+    /// The instance that has it.
+    pub instance: Option<String>,
+    /// The IP configuration that has it.
+    pub ip_config: Option<String>,
+    /// Its name in the DNS.
+    pub dns_name: Option<String>,
+}
+
+/// `show outbound-rules`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OutboundRule {
+    /// Its name.
+    pub name: String,
+    /// Its pool.
+    pub pool: String,
+    /// Its frontends.
+    pub frontends: Vec<String>,
+    /// Their addresses; prefixes as they are.
+    pub addresses: Vec<String>,
+    /// `tcp`, `udp` or `all`.
+    pub protocol: String,
+    /// Ports that are each member's own.
+    pub ports_per_instance: u32,
+    /// Ports that members share once their own are spent.
+    pub burst_ports: u64,
+    /// Members that go out by it.
+    pub instances: usize,
+}
+
+/// `outbound-ips`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OutboundIps {
+    /// Name of the instance.
+    pub instance: String,
+    /// What it goes out with now.
+    pub outbound_ips: Vec<String>,
+    /// What it may go out with by any method that the configuration has for it.
+    pub possible_outbound_ips: Vec<String>,
 }
 
 /// `show flows`

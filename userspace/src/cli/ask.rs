@@ -6,8 +6,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::check::print_changes;
-use super::table::{Table, bytes, seconds};
-use super::{Common, Failure, Flush, Show};
+use super::table::{Table, seconds};
+use super::{Common, Failure, Flush};
 use crate::api::{self, FlowFilter, Question, Request};
 use crate::config::Diagnostic;
 use crate::control_socket;
@@ -31,7 +31,7 @@ pub(super) fn print_json<T: Serialize>(value: &T) -> Result<()> {
 }
 
 /// Asks, and prints the answer as JSON or by `print`.
-fn show_with<T: DeserializeOwned>(
+pub(super) fn show_with<T: DeserializeOwned>(
     common: &Common,
     request: &Request,
     json: bool,
@@ -52,13 +52,18 @@ fn show_with<T: DeserializeOwned>(
 pub(super) fn reload(common: &Common) -> Result<(), Failure> {
     let report: api::Report =
         serde_json::from_value(ask(common, &Request::Reload)?).context("understand the answer")?;
+    print_reload(&report)
+}
+
+/// Prints what a reload has changed, or why it was refused.
+pub(super) fn print_reload(report: &api::Report) -> Result<(), Failure> {
     if !report.valid {
         return Err(Failure::Refused(said(&report.errors).join("\n")));
     }
     for warning in said(&report.warnings) {
         eprintln!("warning: {warning}");
     }
-    print_changes(&report, "changed");
+    print_changes(report, "changed");
     Ok(())
 }
 
@@ -171,41 +176,6 @@ pub(super) fn status(common: &Common, json: bool) -> Result<(), Failure> {
     })
 }
 
-pub(super) fn show(common: &Common, what: Show) -> Result<(), Failure> {
-    match what {
-        Show::Frontends(output) => {
-            show_with(common, &Request::Frontends, output.json, print_frontends)
-        }
-        Show::Rules(output) => show_with(common, &Request::Rules, output.json, print_rules),
-        Show::InboundNatRules(output) => show_with(
-            common,
-            &Request::InboundNatRules,
-            output.json,
-            print_inbound_nat_rules,
-        ),
-        Show::Pools(output) => show_with(common, &Request::Pools, output.json, print_pools),
-        Show::Instances(output) => {
-            show_with(common, &Request::Instances, output.json, print_instances)
-        }
-        Show::Drops(output) => show_with(common, &Request::Drops, output.json, print_drops),
-        Show::Flows {
-            source,
-            destination,
-            instance,
-            limit,
-            output,
-        } => {
-            let filter = FlowFilter {
-                source,
-                destination,
-                instance,
-                limit: limit as usize,
-            };
-            show_with(common, &Request::Flows(filter), output.json, print_flows)
-        }
-    }
-}
-
 pub(super) fn explain(common: &Common, question: Question, json: bool) -> Result<(), Failure> {
     show_with(
         common,
@@ -241,11 +211,11 @@ pub(super) fn explain(common: &Common, question: Question, json: bool) -> Result
     )
 }
 
-fn yes(claim: bool) -> String {
+pub(super) fn yes(claim: bool) -> String {
     if claim { "yes" } else { "no" }.to_owned()
 }
 
-fn endpoint(address: &str, port: u16) -> String {
+pub(super) fn endpoint(address: &str, port: u16) -> String {
     if address.contains(':') {
         format!("[{address}]:{port}")
     } else {
@@ -253,201 +223,10 @@ fn endpoint(address: &str, port: u16) -> String {
     }
 }
 
-fn scalar(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
-}
-
-fn print_or(table: &Table, nothing: &str) {
+pub(super) fn print_or(table: &Table, nothing: &str) {
     if table.is_empty() {
         println!("{nothing}")
     } else {
         table.print()
     }
-}
-
-fn print_frontends(frontends: Vec<api::Frontend>) {
-    let mut table = Table::new([
-        "FRONTEND",
-        "ADDRESSES",
-        "SHARED",
-        "ADVERTISED",
-        "RULES",
-        "MEMBERS UP",
-    ]);
-    for frontend in frontends {
-        table.row([
-            frontend.name,
-            frontend.addresses.join(" "),
-            yes(frontend.shared),
-            yes(frontend.advertised),
-            frontend.rules.join(" "),
-            format!("{}/{}", frontend.members_up, frontend.members_total),
-        ]);
-    }
-    print_or(&table, "no frontends");
-}
-
-fn print_rules(rules: Vec<api::Rule>) {
-    let header = [
-        "RULE",
-        "FRONTEND",
-        "PROTOCOL",
-        "PORT",
-        "POOL",
-        "BACKEND PORT",
-        "NEW FLOWS",
-        "ACTIVE",
-        "PACKETS",
-        "BYTES",
-    ];
-    let mut table = Table::new(header).right([6, 7, 8, 9]);
-    for rule in rules {
-        table.row([
-            rule.name,
-            rule.frontend,
-            rule.protocol,
-            scalar(&rule.port),
-            rule.pool,
-            scalar(&rule.backend_port),
-            rule.new_flows_total.to_string(),
-            rule.active_flows.to_string(),
-            rule.packets_total.to_string(),
-            bytes(rule.bytes_total),
-        ]);
-    }
-    print_or(&table, "no rules");
-}
-
-fn print_inbound_nat_rules(rules: Vec<api::InboundNatRule>) {
-    let mut table = Table::new([
-        "RULE",
-        "FRONTEND",
-        "PROTOCOL",
-        "ADDRESS",
-        "PORT",
-        "INSTANCE",
-        "BACKEND PORT",
-    ])
-    .right([4, 6]);
-    for rule in &rules {
-        for mapping in &rule.mappings {
-            table.row([
-                rule.name.clone(),
-                rule.frontend.clone(),
-                rule.protocol.clone(),
-                mapping.address.clone(),
-                mapping.port.to_string(),
-                format!("{}/{}", mapping.instance, mapping.ip_config),
-                mapping.backend_port.to_string(),
-            ]);
-        }
-    }
-    print_or(&table, "no ports of inbound NAT rules");
-    for rule in rules {
-        for member in rule.members_without_port {
-            println!("{}: no port is left for {member}", rule.name);
-        }
-    }
-}
-
-fn print_pools(pools: Vec<api::Pool>) {
-    let mut table = Table::new([
-        "POOL",
-        "MEMBER",
-        "WEIGHT",
-        "ADMIN STATE",
-        "ADDRESS",
-        "HEALTH",
-        "REASON",
-        "ACTIVE FLOWS",
-    ])
-    .right([2, 7]);
-    for pool in pools {
-        for member in pool.members {
-            let name = format!("{}/{}", member.instance, member.ip_config);
-            // The count is the member's, whatever the family.
-            let mut flows = member.active_flows.to_string();
-            for address in member.addresses {
-                table.row([
-                    pool.name.clone(),
-                    name.clone(),
-                    member.weight.to_string(),
-                    member.admin_state.clone(),
-                    address.address,
-                    address.health,
-                    address.reason,
-                    std::mem::take(&mut flows),
-                ]);
-            }
-        }
-    }
-    print_or(&table, "no pools with members");
-}
-
-fn print_instances(instances: Vec<api::Instance>) {
-    let mut table = Table::new([
-        "INSTANCE",
-        "IP CONFIGURATION",
-        "ADDRESSES",
-        "PUBLIC IP",
-        "POOLS",
-        "OUTBOUND",
-    ]);
-    for instance in instances {
-        for ip_config in instance.ip_configs {
-            table.row([
-                instance.name.clone(),
-                ip_config.name,
-                ip_config.addresses.join(" "),
-                ip_config.public_ip.unwrap_or_else(|| "-".to_owned()),
-                ip_config.pools.join(" "),
-                ip_config.outbound,
-            ]);
-        }
-    }
-    print_or(&table, "no instances");
-}
-
-fn print_flows(flows: Vec<api::Flow>) {
-    let header = [
-        "PROTOCOL", "CLIENT", "FRONTEND", "INSTANCE", "MEMBER", "RULE", "STATE", "IDLE", "EXPIRES",
-        "PACKETS", "BYTES",
-    ];
-    let mut table = Table::new(header).right([7, 8, 9, 10]);
-    for flow in flows {
-        table.row([
-            flow.protocol,
-            endpoint(&flow.original.source, flow.original.source_port),
-            endpoint(&flow.original.destination, flow.original.destination_port),
-            flow.instance,
-            endpoint(
-                &flow.translated.destination,
-                flow.translated.destination_port,
-            ),
-            flow.rule,
-            flow.state,
-            seconds(flow.idle_seconds as u64),
-            seconds(flow.expires_in_seconds.ceil() as u64),
-            flow.packets.to_string(),
-            bytes(flow.bytes),
-        ]);
-    }
-    print_or(&table, "no flows");
-}
-
-fn print_drops(drops: api::Drops) {
-    let mut table = Table::new(["REASON", "PACKETS", "MEANING"]).right([1]);
-    for (reason, count) in drops.into_iter().filter(|(_, count)| *count > 0) {
-        let meaning = forebay_common::reason::Reason::ALL
-            .iter()
-            .find(|known| known.label() == reason);
-        table.row([
-            reason,
-            count.to_string(),
-            meaning.map_or("", |known| known.meaning()).to_owned(),
-        ]);
-    }
-    print_or(&table, "no packet was dropped");
 }

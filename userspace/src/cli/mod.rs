@@ -5,8 +5,11 @@
 mod ask;
 mod check;
 mod events;
+mod file_edit;
 mod packet;
+mod public_ip;
 mod run;
+mod show;
 mod table;
 
 use std::net::IpAddr;
@@ -90,6 +93,21 @@ enum Command {
         #[command(subcommand)]
         what: Show,
     },
+    /// Show, add and remove public IPs of instances
+    PublicIp {
+        #[command(subcommand)]
+        command: public_ip::PublicIpCommand,
+    },
+    /// Show the addresses that an instance reaches the outside with, one a line
+    OutboundIps {
+        /// Name of the instance
+        instance: String,
+        /// Also those of methods that are not in use now
+        #[arg(long)]
+        possible: bool,
+        #[command(flatten)]
+        output: Output,
+    },
     /// End flows that are alive, with a RST to both sides of established connections
     Flush {
         #[command(subcommand)]
@@ -144,6 +162,10 @@ enum Show {
     Pools(Output),
     /// Instances and their addresses
     Instances(Output),
+    /// Public IPs and the instances that have them
+    PublicIps(Output),
+    /// Outbound rules and their SNAT ports
+    OutboundRules(Output),
     /// Tracked flows
     Flows {
         /// Source address before translation
@@ -236,7 +258,13 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Advertise { state } => ask::advertise(&common, matches!(state, Switch::On)),
         Command::Reload => ask::reload(&common),
         Command::Status { output } => ask::status(&common, output.json),
-        Command::Show { what } => ask::show(&common, what),
+        Command::Show { what } => show::show(&common, what),
+        Command::PublicIp { command } => public_ip::run(&common, command),
+        Command::OutboundIps {
+            instance,
+            possible,
+            output,
+        } => show::outbound_ips(&common, instance, possible, output.json),
         Command::Flush { what } => ask::flush(&common, what),
         Command::Events { follow, output } => events::events(&common, follow, output.json),
         Command::Explain {

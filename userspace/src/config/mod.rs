@@ -9,6 +9,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "that ends a test"))]
 
+pub mod edit;
 pub mod model;
 pub mod snat;
 

@@ -70,6 +70,9 @@ impl Daemon {
             }
             Request::Pools => json(self.view()?.pools()),
             Request::Instances => json(self.view()?.instances()),
+            Request::PublicIps => json(self.view()?.public_ips()),
+            Request::OutboundRules => json(self.view()?.outbound_rules()),
+            Request::OutboundIps { instance } => json(self.view()?.outbound_ips(&instance)?),
             Request::Events { after } => json(self.events.after(after)),
             Request::Drops => json(views::drops(&self.dataplane.reasons()?)),
             Request::Flows(filter) => self.list_flows(filter),

@@ -26,7 +26,7 @@ pub(super) struct View<'v> {
     pub census: &'v Census,
 }
 
-fn text<T: ToString>(items: impl Iterator<Item = T>) -> Vec<String> {
+pub(super) fn text<T: ToString>(items: impl Iterator<Item = T>) -> Vec<String> {
     items.map(|item| item.to_string()).collect()
 }
 
@@ -314,40 +314,6 @@ impl View<'_> {
             accepts_new_flows: used && takes_flows,
             probes: Vec::new(),
         }
-    }
-
-    /// `show instances`
-    pub(super) fn instances(&self) -> Vec<api::Instance> {
-        let view = |instance: &crate::config::model::Instance| api::Instance {
-            name: instance.name.clone(),
-            security_group: instance.security_group.clone(),
-            ip_configs: instance
-                .ip_configs
-                .iter()
-                .map(|ip_config| {
-                    let is_member = |pool: &&Pool| {
-                        pool.members.iter().any(|m| {
-                            m.target.instance == instance.name
-                                && m.target.ip_config == ip_config.name
-                        })
-                    };
-                    api::IpConfig {
-                        name: ip_config.name.clone(),
-                        addresses: text(ip_config.addresses()),
-                        public_ip: ip_config.public_ip.clone(),
-                        pools: self
-                            .config
-                            .pools
-                            .iter()
-                            .filter(is_member)
-                            .map(|pool| pool.name.clone())
-                            .collect(),
-                        outbound: "none".to_owned(),
-                    }
-                })
-                .collect(),
-        };
-        self.config.instances.iter().map(view).collect()
     }
 }
 

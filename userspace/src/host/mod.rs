@@ -17,7 +17,7 @@ mod sysctl;
 mod watch;
 mod xdp_features;
 
-pub use file::write_file;
+pub use file::{replace_file, write_file};
 pub use interfaces::{Netlink, Way};
 pub use memory::{default_flows, flow_table_bytes, total_memory, untrusted_bytes, untrusted_sets};
 pub use neighbors::{NeighborTerms, Neighbors, release as release_neighbors};

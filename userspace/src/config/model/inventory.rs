@@ -98,6 +98,20 @@ pub struct MemberRef {
     pub ip_config: String,
 }
 
+impl MemberRef {
+    /// The IP configuration that `instance` or `instance/ip_config` names.
+    pub fn of(text: &str) -> Self {
+        let (instance, ip_config) = text.split_once('/').unwrap_or((text, Self::PRIMARY));
+        Self {
+            instance: instance.to_owned(),
+            ip_config: ip_config.to_owned(),
+        }
+    }
+
+    /// The IP configuration that is meant when none is named.
+    pub const PRIMARY: &'static str = "primary";
+}
+
 impl std::fmt::Display for MemberRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.instance, self.ip_config)

@@ -1,5 +1,6 @@
 //! How many SNAT ports each IP configuration is promised, and whether the promises can be kept.
 
+pub mod outward;
 mod stores;
 mod users;
 

@@ -13,7 +13,7 @@ pub(in crate::config) const NAME: &str = "a name of 1 to 80 characters";
 pub(in crate::config) const MEMBER: &str =
     "an instance such as \"web-1\", or one of its IP configurations such as \"web-1/secondary\"";
 /// What an instance calls the IP configuration of its short form.
-pub(in crate::config) const PRIMARY: &str = "primary";
+pub(in crate::config) const PRIMARY: &str = MemberRef::PRIMARY;
 
 const INTERFACE: &str = "the name of an interface, such as \"eth0\"";
 const PATH: &str = "an absolute path";

@@ -1,4 +1,5 @@
 mod automatic;
+mod outward;
 
 use super::*;
 use crate::config::{Diagnostics, Loaded, Options, parse_with};
