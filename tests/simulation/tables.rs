@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 use forebay::control_plane::{Change, FamilyChange, FamilyState, Ring, TableState};
-use forebay_common::abi::{Backend, Rule};
+use forebay_common::abi::{Backend, PublicIp, Rule};
 use forebay_common::balance::{RingMember, build_ring};
 use forebay_common::model::{FamilyModel, ModelTables};
 use forebay_tests::network::Side;
@@ -139,6 +139,15 @@ fn write_family<A: Side>(model: &mut FamilyModel<A>, change: &FamilyChange<A>) {
                 model.virtual_network.push((*prefix, *length));
             }
         }
+        FamilyChange::Way(key, way) => put(&mut model.ways, *key, *way),
+        FamilyChange::SnatRange(number, range) => put(&mut model.snat_ranges, *number, *range),
+        FamilyChange::PublicIp(address, other) => {
+            let public = other.map(|other| PublicIp {
+                other,
+                ..PublicIp::default()
+            });
+            put(&mut model.public_ips, *address, public);
+        }
         FamilyChange::Reverse((address, first, bits), reverse) => {
             let last = first | u16::MAX.checked_shr(*bits).unwrap_or(0);
             let stretch = (*address, *first, last);
@@ -168,5 +177,8 @@ fn read_family<A: Side>(model: &FamilyModel<A>) -> FamilyState<A> {
             .collect(),
         virtual_network: (model.virtual_network.iter().map(|(p, l)| (*l, *p))).collect(),
         reverse: reverse.collect(),
+        ways: model.ways.iter().map(|(k, v)| (*k, *v)).collect(),
+        snat_ranges: model.snat_ranges.iter().map(|(k, v)| (*k, *v)).collect(),
+        public_ips: (model.public_ips.iter().map(|(k, v)| (*k, v.other))).collect(),
     }
 }

@@ -136,9 +136,7 @@ fn print_snat_ports(config: &config::model::Config) {
         println!("\nSNAT ports: no instance has a way out");
         return;
     }
-    println!(
-        "\nSNAT ports for each IP configuration and protocol (outbound is not available yet in this version):"
-    );
+    println!("\nSNAT ports for each IP configuration and protocol:");
     let mut table = Table::new([
         "FROM",
         "FAMILY",

@@ -23,15 +23,12 @@ struct MissingKey {
     concerns: fn(&Value) -> bool,
 }
 
-const TABLES: [MissingTable; 5] = [
-    table("public_ip", "a public IP of an instance"),
-    table("outbound_rule", "an outbound rule"),
-    table("default_outbound", "default outbound"),
+const TABLES: [MissingTable; 2] = [
     table("dns", "keeping names in the DNS"),
     table("security_group", "a security group"),
 ];
 
-const KEYS: [MissingKey; 17] = [
+const KEYS: [MissingKey; 13] = [
     key("node", "full_nat_ipv4", "full-nat", UNSET, is_set),
     key("node", "full_nat_ipv6", "full-nat", UNSET, is_set),
     key("timeouts", "drain", "draining", UNSET, is_set),
@@ -40,37 +37,9 @@ const KEYS: [MissingKey; 17] = [
     key("api", "group", "reading by a system group", UNSET, is_set),
     key("log", "flow_log", "the flow log", UNSET, is_set),
     key(
-        "frontend",
-        "ipv4",
-        "a frontend with a prefix",
-        "a single address",
-        is_ipv4_prefix,
-    ),
-    key(
-        "frontend",
-        "ipv6",
-        "a frontend with a prefix",
-        "a single address",
-        is_ipv6_prefix,
-    ),
-    key(
-        "instance",
-        "public_ip",
-        "a public IP of an instance",
-        ABSENT,
-        always,
-    ),
-    key(
         "instance",
         "security_group",
         "a security group",
-        ABSENT,
-        always,
-    ),
-    key(
-        "instance.ip_configs",
-        "public_ip",
-        "a public IP of an instance",
         ABSENT,
         always,
     ),
@@ -168,16 +137,4 @@ fn is(value: &Value, words: &[&str]) -> bool {
 
 fn is_set(value: &Value) -> bool {
     value.as_str().is_some_and(|text| !text.is_empty())
-}
-
-fn is_ipv4_prefix(value: &Value) -> bool {
-    value
-        .as_str()
-        .is_some_and(|text| text.contains('/') && !text.ends_with("/32"))
-}
-
-fn is_ipv6_prefix(value: &Value) -> bool {
-    value
-        .as_str()
-        .is_some_and(|text| text.contains('/') && !text.ends_with("/128"))
 }

@@ -38,7 +38,7 @@ impl Host {
     pub fn taken(&self, config: &Config) -> BTreeSet<(IpAddr, String)> {
         let frontends = config.frontends.iter().filter(|frontend| !frontend.shared);
         let own = frontends
-            .flat_map(|frontend| frontend.addresses())
+            .flat_map(|frontend| frontend.every_address())
             .filter_map(|address| {
                 let interface = self.addresses.get(&address)?;
                 Some((address, interface.clone()))

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::ids::{Bits, Ids};
+use super::public_ips::pairs;
 use super::state::{HostInterface, TableState};
 use crate::config::model::{Advertise, Config};
 
@@ -71,7 +72,8 @@ pub(super) fn claims(
             Some((bit, interface, interface.link_ups?))
         })
         .collect();
-    let addresses = config.frontends.iter().flat_map(|f| f.addresses());
+    let frontends = config.frontends.iter().flat_map(|f| f.every_address());
+    let addresses = frontends.chain(pairs(config).map(|(public, _)| public));
     let claims = addresses.filter_map(|address| {
         let owner = match Bits::from(address) {
             Bits::V4(address) => tables.v4.addresses.get(&address),

@@ -1,13 +1,13 @@
 //! Configuration and host to tables.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use forebay_common::abi::{Interface, LAYOUT_VERSION, Owner, Settings};
+use forebay_common::abi::{Interface, LAYOUT_VERSION, MAX_ADDRESSES, Owner, Settings};
 use forebay_common::family::{V4, V6};
 use forebay_common::flow::Timeouts;
 use ipnet::IpNet;
 
+use super::cooling::Cooling;
 use super::ids::{Bits, Ids, NoIdLeft};
 use super::nat_ports::NatPorts;
 use super::state::{HostInterface, TableState, needs_kernel};
@@ -105,8 +105,8 @@ pub(super) struct Inputs<'c> {
     pub(super) said_on: bool,
     /// What the tables hold now.
     pub(super) applied: &'c TableState,
-    /// Bindings that packets may be using although no port names them any more.
-    pub(super) cooling: &'c BTreeSet<u32>,
+    /// What packets may be using although nothing names it any more.
+    pub(super) cooling: &'c Cooling,
     /// Which ports of inbound NAT rules the members have.
     pub(super) nat_ports: &'c NatPorts,
 }
@@ -140,7 +140,16 @@ impl Inputs<'_> {
         self.add_instances(&mut state);
         let services = self.add_rules(&mut state)?;
         reverse::add(self.config, &mut state);
+        self.add_public_ips(&mut state)?;
         self.add_frontends(&mut state, &services);
+        self.add_outbound(&mut state)?;
+        let most = state.v4.addresses.len().max(state.v6.addresses.len());
+        if most > MAX_ADDRESSES as usize {
+            return Err(NoIdLeft {
+                kind: "addresses of a family",
+                limit: MAX_ADDRESSES,
+            });
+        }
         Ok(state)
     }
 
@@ -150,7 +159,11 @@ impl Inputs<'_> {
         Settings {
             layout: LAYOUT_VERSION,
             flags: flag(self.config.node.allow_direct, Settings::ALLOW_DIRECT)
-                | flag(self.said_on, Settings::ADVERTISE_ON),
+                | flag(self.said_on, Settings::ADVERTISE_ON)
+                | flag(
+                    self.config.default_outbound.is_some(),
+                    Settings::DEFAULT_OUTBOUND,
+                ),
             hash_key: self.hash_key,
             timeouts: Timeouts {
                 tcp_half_open: ticks(timeouts.tcp_half_open),

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use forebay_common::abi::{Bound, Interface, Owner, PortKey, Reverse, Rule, Settings};
+use forebay_common::abi::{
+    Bound, Interface, Owner, PortKey, Reverse, Rule, Settings, SnatRange, Way, WayKey,
+};
 use forebay_common::balance::RingMember;
 use forebay_common::family::{V4, V6};
 
@@ -23,6 +25,12 @@ pub enum FamilyChange<A> {
     /// Whose replies a stretch of an instance's TCP ports sends (address, first port, leading bits); `None`:
     /// nobody's alone.
     Reverse((A, u16, u32), Option<Reverse<A>>),
+    /// How a source goes out over a protocol; `None`: not at all any more. Its counters come and go with it.
+    Way(WayKey<A>, Option<Way>),
+    /// A range of SNAT ports under its number; `None`: unused.
+    SnatRange(u32, Option<SnatRange<A>>),
+    /// The other address of a public IP, under each of the two; `None`: a public IP no more.
+    PublicIp(A, Option<A>),
 }
 
 /// One write.
@@ -53,16 +61,16 @@ pub enum Change {
 }
 
 /// Writes of one kind: those that set come before those that remove.
-struct Steps {
-    set: Vec<Change>,
-    remove: Vec<Change>,
+struct Steps<C = Change> {
+    set: Vec<C>,
+    remove: Vec<C>,
 }
 
-fn steps<K: Ord + Clone, V: PartialEq + Clone>(
+fn steps<K: Ord + Clone, V: PartialEq + Clone, C>(
     applied: &BTreeMap<K, V>,
     desired: &BTreeMap<K, V>,
-    change: impl Fn(K, Option<V>) -> Change,
-) -> Steps {
+    change: impl Fn(K, Option<V>) -> C,
+) -> Steps<C> {
     let set = desired
         .iter()
         .filter(|(key, value)| applied.get(*key) != Some(*value));
@@ -95,32 +103,77 @@ fn network_steps<A: Ord + Copy>(
     }
 }
 
+/// Writes to the tables of one family, by table.
+struct FamilySteps {
+    networks: Steps,
+    backends: Steps,
+    /// Of frontends and public IPs.
+    public: Steps,
+    /// Of instances.
+    private: Steps,
+    reverse: Steps,
+    ways: Steps,
+    ranges: Steps,
+    public_ips: Steps,
+}
+
 fn family_steps<A: Ord + Copy>(
     applied: &FamilyState<A>,
     desired: &FamilyState<A>,
     change: impl Fn(FamilyChange<A>) -> Change + Copy,
-) -> [Steps; 4] {
-    [
-        network_steps(&applied.virtual_network, &desired.virtual_network, change),
-        steps(&applied.backends, &desired.backends, |id, address| {
+) -> FamilySteps {
+    let addresses = |of_instances: bool| {
+        let part = |all: &BTreeMap<A, Owner>| -> BTreeMap<A, Owner> {
+            let is_in = |owner: &Owner| (owner.roles & Owner::INSTANCE != 0) == of_instances;
+            let part = all.iter().filter(|(_, owner)| is_in(owner));
+            part.map(|(address, owner)| (*address, *owner)).collect()
+        };
+        let mut steps = steps(
+            &part(&applied.addresses),
+            &part(&desired.addresses),
+            |address, owner| (address, owner),
+        );
+        // It has become one of the others.
+        steps
+            .remove
+            .retain(|(address, _)| !desired.addresses.contains_key(address));
+        let write = |(address, owner)| change(FamilyChange::Address(address, owner));
+        Steps {
+            set: steps.set.into_iter().map(write).collect(),
+            remove: steps.remove.into_iter().map(write).collect(),
+        }
+    };
+    FamilySteps {
+        networks: network_steps(&applied.virtual_network, &desired.virtual_network, change),
+        backends: steps(&applied.backends, &desired.backends, |id, address| {
             change(FamilyChange::Backend(id, address))
         }),
-        steps(&applied.addresses, &desired.addresses, |address, owner| {
-            change(FamilyChange::Address(address, owner))
-        }),
-        steps(&applied.reverse, &desired.reverse, |ports, reverse| {
+        public: addresses(false),
+        private: addresses(true),
+        reverse: steps(&applied.reverse, &desired.reverse, |ports, reverse| {
             change(FamilyChange::Reverse(ports, reverse))
         }),
-    ]
+        ways: steps(&applied.ways, &desired.ways, |key, way| {
+            change(FamilyChange::Way(key, way))
+        }),
+        ranges: steps(
+            &applied.snat_ranges,
+            &desired.snat_ranges,
+            |number, range| change(FamilyChange::SnatRange(number, range)),
+        ),
+        public_ips: steps(
+            &applied.public_ips,
+            &desired.public_ips,
+            |address, other| change(FamilyChange::PublicIp(address, other)),
+        ),
+    }
 }
 
 /// The writes that lead from `applied` to `desired`, in order.
 pub(super) fn changes(applied: &TableState, desired: &TableState) -> Vec<Change> {
     let interfaces = steps(&applied.interfaces, &desired.interfaces, Change::Interface);
-    let [networks4, backends4, addresses4, reverse4] =
-        family_steps(&applied.v4, &desired.v4, Change::V4);
-    let [networks6, backends6, addresses6, reverse6] =
-        family_steps(&applied.v6, &desired.v6, Change::V6);
+    let v4 = family_steps(&applied.v4, &desired.v4, Change::V4);
+    let v6 = family_steps(&applied.v6, &desired.v6, Change::V6);
     let rings = steps(&applied.rings, &desired.rings, |id, ring| {
         let members = ring.map(|ring| match ring {
             Ring::Members(members) => members,
@@ -145,7 +198,17 @@ pub(super) fn changes(applied: &TableState, desired: &TableState) -> Vec<Change>
         (applied.settings != desired.settings).then_some(Change::Settings(desired.settings));
     changes.extend(new_rule_ids(applied, desired).map(Change::ResetCounters));
     for step in [
-        networks4, networks6, interfaces, backends4, backends6, rings, spreads,
+        v4.networks,
+        v6.networks,
+        interfaces,
+        v4.backends,
+        v6.backends,
+        rings,
+        spreads,
+        v4.ranges,
+        v6.ranges,
+        v4.public_ips,
+        v6.public_ips,
     ] {
         changes.extend(step.set);
         removals.push(step.remove);
@@ -155,7 +218,10 @@ pub(super) fn changes(applied: &TableState, desired: &TableState) -> Vec<Change>
     removals.push(retire.into_iter().chain(clean_up).collect());
     changes.extend(filter_before);
     // Rules are found by way of their frontend's address, so a new frontend appears with all of its.
-    for step in [addresses4, addresses6, reverse4, reverse6] {
+    // A way leads out by addresses that are this node's by then, and who loses its public IP has a way already.
+    for step in [
+        v4.public, v6.public, v4.reverse, v6.reverse, v4.ways, v6.ways, v4.private, v6.private,
+    ] {
         changes.extend(step.set);
         removals.push(step.remove);
     }
@@ -169,7 +235,10 @@ pub(super) fn changes(applied: &TableState, desired: &TableState) -> Vec<Change>
 /// Rule ids that had no owner before.
 fn new_rule_ids(applied: &TableState, desired: &TableState) -> impl Iterator<Item = u32> {
     let ids = |state: &TableState| -> BTreeSet<u32> {
-        state.bindings.values().map(|rule| rule.id).collect()
+        let rules = state.bindings.values().map(|rule| rule.id);
+        let ways = state.v4.ways.values().chain(state.v6.ways.values());
+        let outbound = ways.map(|way| way.rule).filter(|id| *id != 0);
+        rules.chain(outbound).collect()
     };
     let old = ids(applied);
     ids(desired).into_iter().filter(move |id| !old.contains(id))

@@ -9,6 +9,7 @@ use forebay_common::abi::Owner;
 use super::advertise::link_of;
 use super::desired::Inputs;
 use super::ids::Bits;
+use super::outbound::snat_addresses;
 use super::state::TableState;
 
 /// What decides over echo requests, by id of the frontend's address.
@@ -42,21 +43,26 @@ impl Inputs<'_> {
     /// decide what pings are told.
     pub(super) fn add_frontends(&self, state: &mut TableState, services: &Services) {
         let mut configured = BTreeSet::new();
+        let snat = snat_addresses(self.config);
         for frontend in &self.config.frontends {
-            for address in frontend.addresses() {
+            for address in frontend.every_address() {
                 configured.insert(address);
+                let more = if snat.contains(&address) {
+                    Owner::SNAT
+                } else {
+                    0
+                };
                 self.add_frontend(state, address, frontend.shared, |id| {
                     let service = services.get(&id).copied().unwrap_or(Service::None);
-                    roles(frontend.shared, frontend.ping, service)
+                    roles(frontend.shared, frontend.ping, service) | more
                 });
             }
         }
-        for address in self
-            .ids
-            .frontends
-            .retired()
-            .filter(|a| !configured.contains(*a))
-        {
+        let retired = self.ids.frontends.retired();
+        for address in retired.filter(|address| !configured.contains(*address)) {
+            if is_public_ip(state, *address) {
+                continue;
+            }
             // A host never loses its own address to what was once configured.
             let shared = self.was_shared(*address);
             self.add_frontend(state, *address, shared, |_| {
@@ -85,7 +91,7 @@ impl Inputs<'_> {
     }
 
     /// The interface on whose link an address is answered for, as a set of slots.
-    fn on_link(&self, address: IpAddr) -> u64 {
+    pub(super) fn on_link(&self, address: IpAddr) -> u64 {
         if !self.advertises {
             return 0;
         }
@@ -101,6 +107,15 @@ impl Inputs<'_> {
         };
         owner.is_some_and(|owner| owner.roles & Owner::SHARED != 0)
     }
+}
+
+/// Whether an address is that of a public IP now, whatever it was before.
+fn is_public_ip(state: &TableState, address: IpAddr) -> bool {
+    let owner = match Bits::from(address) {
+        Bits::V4(address) => state.v4.addresses.get(&address),
+        Bits::V6(address) => state.v6.addresses.get(&address),
+    };
+    owner.is_some_and(|owner| owner.roles & Owner::PUBLIC_IP != 0)
 }
 
 #[cfg(test)]

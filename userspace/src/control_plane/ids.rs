@@ -14,6 +14,7 @@ use forebay_common::abi::{
 use forebay_common::family::{V4, V6};
 
 use super::desired::{RingKey, SpreadKey};
+use super::outbound;
 use super::rules::{self, Named};
 use super::state::{HostInterface, TableState};
 use crate::config::model::Config;
@@ -161,7 +162,7 @@ impl<K: Ord + Clone> IdSpace<K> {
 pub struct Ids {
     /// Frontend addresses.
     pub frontends: IdSpace<IpAddr>,
-    /// Rules and inbound NAT rules by name; one id for both families.
+    /// Rules and inbound NAT rules by name, outbound rules by a key of their own; one id for both families.
     pub rules: IdSpace<String>,
     /// Rings.
     pub rings: IdSpace<RingKey>,
@@ -192,7 +193,7 @@ impl Ids {
         let frontends: BTreeSet<IpAddr> = config
             .frontends
             .iter()
-            .flat_map(|f| f.addresses())
+            .flat_map(|f| f.every_address())
             .collect();
         let rules: BTreeSet<String> = rules::names(config).collect();
         let spreads = config.inbound_nat_rules.iter().flat_map(SpreadKey::of_rule);
@@ -284,9 +285,22 @@ impl Ids {
                 self.rules.adopt(name.to_owned(), rule.id);
             }
         }
+        for (key, id) in outbound::former_rules(config, tables) {
+            self.rules.adopt(key, id);
+        }
         for rule in tables.bindings.values() {
             self.reserve(rule);
         }
+        let ways = tables.v4.ways.values().chain(tables.v6.ways.values());
+        for way in ways {
+            self.reserve_rule(way.rule);
+        }
+    }
+
+    /// The name of the rule of any kind that has an id.
+    pub fn rule_name(&self, id: u32) -> Option<&str> {
+        let key = self.rules.key_of(id)?;
+        Some(outbound::rule_of_key(key).unwrap_or(key))
     }
 
     /// Keeps what the new configuration does not name until it is unused: ids of removed rules until a sweep

@@ -8,13 +8,16 @@
 //! changes does so in the order given: nothing then points at what is not there.
 
 mod advertise;
+mod cooling;
 mod desired;
 mod diff;
 mod frontends;
 mod ids;
 mod nat_ports;
+mod outbound;
 mod plan;
 mod ports;
+mod public_ips;
 mod reset;
 mod reverse;
 mod rules;
@@ -41,6 +44,8 @@ pub use state::{
     FamilyState, HostInterface, Ring, TableState, VlanDevice, XdpState, needs_kernel, vlan_key,
 };
 pub use sweep::{Census, Judgement, judge, may_wait};
+
+use cooling::Cooling;
 
 use crate::clock::TickRate;
 use crate::config::model::{Advertise, Config};
@@ -88,8 +93,8 @@ pub struct ControlPlane {
     applied: TableState,
     /// Which ports of inbound NAT rules the members have.
     nat_ports: NatPorts,
-    /// Bindings that were given up before the last census, and since.
-    cooling: [BTreeSet<u32>; 2],
+    /// What was given up before the last census, and since.
+    cooling: [Cooling; 2],
 }
 
 impl ControlPlane {
@@ -166,7 +171,7 @@ impl ControlPlane {
             Event::Census(census) => {
                 // A packet takes microseconds, a pass of the sweep much longer.
                 self.cooling.swap(0, 1);
-                self.cooling[1].clear();
+                self.cooling[1] = Cooling::default();
                 let in_use = |address: &IpAddr| census.frontends.contains(address);
                 if !census.is_complete || !self.ids.release_unused(&census.rules(), in_use) {
                     return Ok(Vec::new());
@@ -178,7 +183,7 @@ impl ControlPlane {
         };
         let desired = self.desired(&config)?;
         let changes = diff::changes(&self.applied, &desired);
-        self.cooling[1].extend(rules::left(&self.applied, &desired));
+        self.cooling[1].add(&self.applied, &desired);
         self.applied = desired;
         Ok(changes)
     }
@@ -190,7 +195,7 @@ impl ControlPlane {
 
     /// Takes what was read from the tables for what they hold, after a write has failed.
     pub fn resync(&mut self, tables: TableState) {
-        self.cooling[1].extend(rules::left(&self.applied, &tables));
+        self.cooling[1].add(&self.applied, &tables);
         self.applied = tables;
         forget_interfaces(&mut self.applied);
     }
@@ -252,7 +257,7 @@ impl ControlPlane {
     fn desired(&mut self, config: &Config) -> Result<TableState, NoIdLeft> {
         self.ids.assign_slots(&self.host)?;
         let [before, since] = &self.cooling;
-        let cooling = before | since;
+        let cooling = before.and(since);
         let inputs = desired::Inputs {
             config,
             host: &self.host,

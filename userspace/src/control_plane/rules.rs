@@ -10,6 +10,7 @@ use forebay_common::flow::FlowKind;
 use super::desired::{Inputs, RingKey, SpreadKey};
 use super::frontends::{Service, Services};
 use super::ids::{Bits, NoIdLeft};
+use super::outbound;
 use super::ports::{Claim, protocols, resolve};
 use super::state::{Ring, TableState};
 use crate::config::model::{
@@ -17,15 +18,14 @@ use crate::config::model::{
     Protocol, Rule,
 };
 
-/// The names of all rules.
+/// By what the ids of all rules are found.
 pub(super) fn names(config: &Config) -> impl Iterator<Item = String> {
     let rules = config.rules.iter().map(|rule| rule.name.clone());
-    rules.chain(
-        config
-            .inbound_nat_rules
-            .iter()
-            .map(|rule| rule.name.clone()),
-    )
+    let nat = config.inbound_nat_rules.iter();
+    let outbound = config.outbound_rules.iter();
+    rules
+        .chain(nat.map(|rule| rule.name.clone()))
+        .chain(outbound.map(|rule| outbound::rule_key(&rule.name)))
 }
 
 /// FNV-1a, finished so that similar words end far apart.
@@ -126,7 +126,7 @@ impl Inputs<'_> {
             drafts.extend(self.draft_nat(&index, state, rule));
         }
         let services = services(&drafts, state);
-        let mut bindings = Bindings::of(self.applied, self.cooling);
+        let mut bindings = Bindings::of(self.applied, &self.cooling.bindings);
         let mut claims = Vec::with_capacity(drafts.len() * 2);
         for draft in &mut drafts {
             draft.rule.claim = draft.claim_digest();
@@ -392,12 +392,6 @@ impl<'s> Bindings<'s> {
         self.next += 1;
         Ok(self.next - 1)
     }
-}
-
-/// The bindings that one state has and another has not: packets may be using them for a moment.
-pub(super) fn left(before: &TableState, after: &TableState) -> BTreeSet<u32> {
-    let gone = |id: &&u32| !after.bindings.contains_key(id);
-    before.bindings.keys().filter(gone).copied().collect()
 }
 
 /// The ports that the members of an inbound NAT rule over a pool have, by port.

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use forebay_common::abi::{Bound, Interface, Owner, PortKey, Reverse, Rule, Settings, VlanKey};
+use forebay_common::abi::{
+    Bound, Interface, Owner, PortKey, Reverse, Rule, Settings, SnatRange, VlanKey, Way, WayKey,
+};
 use forebay_common::balance::{RingMember, filter};
 use forebay_common::family::{Family, V4, V6};
 use forebay_common::wire::Mac;
@@ -31,6 +33,12 @@ pub struct FamilyState<A: Ord> {
     pub virtual_network: BTreeSet<(u32, A)>,
     /// Whose replies instances' TCP ports send, by address, first port and leading bits of it.
     pub reverse: BTreeMap<(A, u16, u32), Reverse<A>>,
+    /// How sources go out.
+    pub ways: BTreeMap<WayKey<A>, Way>,
+    /// Ranges of SNAT ports by number.
+    pub snat_ranges: BTreeMap<u32, SnatRange<A>>,
+    /// The other address of a public IP, under both.
+    pub public_ips: BTreeMap<A, A>,
 }
 
 impl<A: Ord> Default for FamilyState<A> {
@@ -40,6 +48,9 @@ impl<A: Ord> Default for FamilyState<A> {
             backends: BTreeMap::new(),
             virtual_network: BTreeSet::new(),
             reverse: BTreeMap::new(),
+            ways: BTreeMap::new(),
+            snat_ranges: BTreeMap::new(),
+            public_ips: BTreeMap::new(),
         }
     }
 }

@@ -1,4 +1,5 @@
 mod frontends;
+mod outbound;
 mod scale;
 mod switch;
 
@@ -107,7 +108,7 @@ fn tables_say_what_the_file_says() {
     control_plane.handle(Event::Config(parsed(SAMPLE))).unwrap();
     let tables = control_plane.applied();
     let owner = tables.v4.addresses[&v4("203.0.113.10")];
-    assert_eq!(owner.roles, Owner::FRONTEND | Owner::ECHO);
+    assert_eq!(owner.roles, Owner::FRONTEND | Owner::ECHO | Owner::SNAT);
     let slot = control_plane.ids().slots.get(&"c0".to_owned()).unwrap();
     assert_eq!(owner.on_link, 1 << slot);
     let http = *tables.rule_on(PortKey::new(owner.id, TCP, 80)).unwrap();

@@ -108,9 +108,8 @@ impl FlowView<'_> {
             protocol: key.protocol,
         };
         let instance = self.config.owner_of(flow.destination.into());
-        let holds = |frontend: &&crate::config::model::Frontend| {
-            frontend.addresses().any(|a| a == key.destination.into())
-        };
+        let holds =
+            |frontend: &&crate::config::model::Frontend| frontend.has(key.destination.into());
         Some(api::Flow {
             protocol: protocol_name(key.protocol),
             kind: FlowKind::from_byte(flow.kind)
@@ -128,12 +127,7 @@ impl FlowView<'_> {
                 .iter()
                 .find(holds)
                 .map_or_else(String::new, |frontend| frontend.name.clone()),
-            rule: self
-                .ids
-                .rules
-                .key_of(flow.rule)
-                .cloned()
-                .unwrap_or_default(),
+            rule: (self.ids.rule_name(flow.rule)).map_or_else(String::new, str::to_owned),
             packets: flow.packets + reply.map_or(0, |reply| reply.packets),
             bytes: flow.bytes + reply.map_or(0, |reply| reply.bytes),
         })

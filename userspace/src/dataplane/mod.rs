@@ -2,6 +2,7 @@
 
 mod attach;
 mod counters;
+mod family_tables;
 mod flows;
 mod layouts;
 mod log;

@@ -7,9 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use forebay_common::abi::{
-    Bound, Owner, PortKey, PortPrefix, RetireBatch, Rule, RuleCounters, Settings,
+    Backend, Bound, Owner, PortKey, PortPrefix, PublicIp, RetireBatch, Reverse, ReverseKey, Rule,
+    RuleCounters, Settings, SnatRange, Way, WayCounters, WayKey,
 };
-use forebay_common::family::{V4, V6};
+use forebay_common::family::{Family, V4, V6};
 use forebay_common::flow::{Flow, FlowKey, UntrustedSet};
 
 const MAP_TYPE_ARRAY: u32 = 2;
@@ -57,16 +58,26 @@ plain!(
     RuleCounters,
     forebay_common::abi::VlanKey,
     forebay_common::abi::Interface,
-    forebay_common::abi::Backend<V4>,
-    forebay_common::abi::Backend<V6>
+    Way
 );
 plain!(RetireBatch<V4>, RetireBatch<V6>);
 plain!(UntrustedSet<V4>, UntrustedSet<V6>);
-plain!(
-    forebay_common::abi::ReverseKey<V4>,
-    forebay_common::abi::ReverseKey<V6>,
-    forebay_common::abi::Reverse<V4>,
-    forebay_common::abi::Reverse<V6>,
+
+macro_rules! plain_of_family {
+    ($($type:ident),* $(,)?) => {
+        // SAFETY: as above, for both families: there are no others.
+        $(unsafe impl<A: Family + Plain> Plain for $type<A> {})*
+    };
+}
+
+plain_of_family!(
+    Backend,
+    ReverseKey,
+    Reverse,
+    WayKey,
+    WayCounters,
+    SnatRange,
+    PublicIp
 );
 
 /// A [`Plain`] value as aya wants it.

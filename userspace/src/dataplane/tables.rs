@@ -8,35 +8,21 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::xdp::DevMap;
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError};
 use forebay_common::abi::{
-    Backend, Bound, Interface, MAX_INTERFACES, Owner, PortKey, PortPrefix, RING_SIZE, Reverse,
-    ReverseKey, Rule, Settings, VlanKey, names,
+    Bound, Interface, MAX_INTERFACES, PortKey, PortPrefix, RING_SIZE, Rule, Settings, VlanKey,
+    names,
 };
 use forebay_common::balance::{RingMember, build_ring};
-use forebay_common::family::{Family, V4, V6};
+use forebay_common::family::{V4, V6};
 
+use super::family_tables::{FamilyMaps, NAMES4, NAMES6};
 use super::object;
-use super::sys::{self, Plain, Pod};
-use crate::control_plane::{
-    Change, FamilyChange, FamilyState, PortRange, Ring, TableState, vlan_key,
-};
+use super::sys::{self, Pod};
+use crate::control_plane::{Change, PortRange, Ring, TableState, vlan_key};
 
-type Table<K, V> = HashMap<MapData, Pod<K>, Pod<V>>;
-
-struct FamilyMaps<A: Plain>
-where
-    Backend<A>: Plain,
-    ReverseKey<A>: Plain,
-    Reverse<A>: Plain,
-{
-    addresses: Table<A, Owner>,
-    backends: Array<MapData, Pod<Backend<A>>>,
-    backends_map: OwnedFd,
-    virtual_network: LpmTrie<MapData, Pod<A>, u32>,
-    reverse: LpmTrie<MapData, Pod<ReverseKey<A>>, Pod<Reverse<A>>>,
-}
+pub(super) type Table<K, V> = HashMap<MapData, Pod<K>, Pod<V>>;
 
 /// Elements of an array that one system call reads.
-const PAGE: usize = 8192;
+pub(super) const PAGE: usize = 8192;
 
 /// Handles of the tables, taken once.
 pub(super) struct Tables {
@@ -57,14 +43,14 @@ pub(super) struct Tables {
 }
 
 /// A descriptor of a map that stays in the object.
-fn descriptor(object: &Ebpf, name: &str) -> Result<OwnedFd> {
+pub(super) fn descriptor(object: &Ebpf, name: &str) -> Result<OwnedFd> {
     match object.map(name) {
         Some(Map::Array(data)) => super::raw(data),
         _ => bail!("{name} is not an array"),
     }
 }
 
-fn typed<M: TryFrom<Map, Error = MapError>>(object: &mut Ebpf, name: &str) -> Result<M> {
+pub(super) fn typed<M: TryFrom<Map, Error = MapError>>(object: &mut Ebpf, name: &str) -> Result<M> {
     M::try_from(object::map(object, name)?).with_context(|| format!("open map {name}"))
 }
 
@@ -73,20 +59,8 @@ impl Tables {
         Ok(Self {
             settings: typed(object, names::SETTINGS)?,
             address_filter: typed(object, names::ADDRESS_FILTER)?,
-            v4: FamilyMaps {
-                addresses: typed(object, names::ADDRESSES4)?,
-                backends_map: descriptor(object, names::BACKENDS4)?,
-                backends: typed(object, names::BACKENDS4)?,
-                virtual_network: typed(object, names::VIRTUAL_NETWORK4)?,
-                reverse: typed(object, names::REVERSE4)?,
-            },
-            v6: FamilyMaps {
-                addresses: typed(object, names::ADDRESSES6)?,
-                backends_map: descriptor(object, names::BACKENDS6)?,
-                backends: typed(object, names::BACKENDS6)?,
-                virtual_network: typed(object, names::VIRTUAL_NETWORK6)?,
-                reverse: typed(object, names::REVERSE6)?,
-            },
+            v4: FamilyMaps::take(object, NAMES4)?,
+            v6: FamilyMaps::take(object, NAMES6)?,
             ports: typed(object, names::PORTS)?,
             port_ranges: typed(object, names::PORT_RANGES)?,
             bindings_map: descriptor(object, names::BINDINGS)?,
@@ -258,84 +232,6 @@ fn range_key((key, length): PortRange) -> Key<Pod<PortPrefix>> {
     Key::new(PortPrefix::FIXED_BITS + length, Pod(PortPrefix::of(key)))
 }
 
-/// The key of a stretch of an instance's ports.
-fn reverse_key<A: Plain>((address, port, bits): (A, u16, u32)) -> Key<Pod<ReverseKey<A>>>
-where
-    ReverseKey<A>: Plain,
-{
-    let address_bits = ReverseKey::<A>::BITS - u16::BITS;
-    Key::new(address_bits + bits, Pod(ReverseKey::new(address, port)))
-}
-
-impl<A: Plain + Family + Ord> FamilyMaps<A>
-where
-    Backend<A>: Plain,
-    ReverseKey<A>: Plain,
-    Reverse<A>: Plain,
-{
-    fn apply(&mut self, change: &FamilyChange<A>) -> Result<()> {
-        match change {
-            FamilyChange::Address(address, Some(owner)) => self
-                .addresses
-                .insert(Pod(*address), Pod(*owner), 0)
-                .context("write an address"),
-            FamilyChange::Address(address, None) => {
-                gone(self.addresses.remove(&Pod(*address))).context("remove an address")
-            }
-            FamilyChange::Backend(id, address) => {
-                let backend = Backend {
-                    address: address.unwrap_or_default(),
-                };
-                self.backends
-                    .set(*id, Pod(backend), 0)
-                    .context("write a member's address")
-            }
-            FamilyChange::VirtualNetwork(length, prefix, true) => self
-                .virtual_network
-                .insert(&Key::new(*length, Pod(*prefix)), 1, 0)
-                .context("write a virtual network"),
-            FamilyChange::VirtualNetwork(length, prefix, false) => gone(
-                self.virtual_network
-                    .remove(&Key::new(*length, Pod(*prefix))),
-            )
-            .context("remove a virtual network"),
-            FamilyChange::Reverse(ports, Some(reverse)) => self
-                .reverse
-                .insert(&reverse_key(*ports), Pod(*reverse), 0)
-                .context("write whose replies an instance's port sends"),
-            FamilyChange::Reverse(ports, None) => gone(self.reverse.remove(&reverse_key(*ports)))
-                .context("remove whose replies an instance's port sends"),
-        }
-    }
-
-    fn read(&self, state: &mut FamilyState<A>) -> Result<()> {
-        for item in self.addresses.iter() {
-            let (address, owner) = item.context("read the addresses")?;
-            state.addresses.insert(address.0, owner.0);
-        }
-        let backends = sys::read_array::<Backend<A>>(self.backends_map.as_fd(), PAGE)
-            .context("read the members")?;
-        let set = (backends.into_iter()).filter(|(_, backend)| backend.address != A::default());
-        state
-            .backends
-            .extend(set.map(|(id, backend)| (id, backend.address)));
-        for key in self.virtual_network.keys() {
-            let key = key.context("read the virtual networks")?;
-            state
-                .virtual_network
-                .insert((key.prefix_len(), key.data().0));
-        }
-        for item in self.reverse.iter() {
-            let (key, reverse) = item.context("read whose replies instances' ports send")?;
-            let Pod(data) = key.data();
-            let bits = key.prefix_len() - (ReverseKey::<A>::BITS - u16::BITS);
-            let ports = (data.address, u16::from_be(data.port), bits);
-            state.reverse.insert(ports, reverse.0);
-        }
-        Ok(())
-    }
-}
-
 /// Removes an entry that still has this value: what has replaced it stays.
 fn remove_if<K: aya::Pod, V: aya::Pod + PartialEq>(
     map: &mut HashMap<MapData, K, V>,
@@ -350,7 +246,7 @@ fn remove_if<K: aya::Pod, V: aya::Pod + PartialEq>(
 }
 
 /// Removing what is not there is done already.
-fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
+pub(super) fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(MapError::KeyNotFound) => Ok(()),
         Err(MapError::SyscallError(error))

@@ -8,7 +8,7 @@ mod frame;
 mod trace;
 
 use anyhow::{Result, anyhow};
-use forebay_common::abi::{Owner, Settings};
+use forebay_common::abi::{Owner, PublicIp, Settings};
 use forebay_common::family::{Family, V4, V6};
 use forebay_common::flow::{Flow, FlowKey, Hop};
 use forebay_common::model::{FamilyModel, ModelTables, UNTRUSTED_SETS};
@@ -207,6 +207,15 @@ fn fill<A: Family + Ord + std::hash::Hash>(
         .iter()
         .map(|(length, prefix)| (*prefix, *length))
         .collect();
+    model.ways.extend(&state.ways);
+    model.snat_ranges.extend(&state.snat_ranges);
+    for (address, other) in &state.public_ips {
+        let public = PublicIp {
+            other: *other,
+            ..PublicIp::default()
+        };
+        model.public_ips.insert(*address, public);
+    }
     for ((address, port, bits), reverse) in &state.reverse {
         let last = port | (u16::MAX.checked_shr(*bits).unwrap_or(0));
         model.reverse.push((*address, *port, last, *reverse));

@@ -43,7 +43,9 @@ impl Names<'_> {
             return format!("rule id {id}");
         };
         let nat_rules = &self.config.inbound_nat_rules;
-        if nat_rules.iter().any(|rule| rule.name == *name) {
+        if let Some(name) = self.ids.rule_name(id).filter(|plain| plain != name) {
+            format!("outbound rule {name}")
+        } else if nat_rules.iter().any(|rule| rule.name == *name) {
             format!("inbound NAT rule {name}")
         } else {
             format!("rule {name}")
@@ -79,9 +81,7 @@ impl Names<'_> {
         };
         let mut words = Vec::new();
         if owner.roles & Owner::FRONTEND != 0 {
-            let holds = |frontend: &&crate::config::model::Frontend| {
-                frontend.addresses().any(|known| known == address)
-            };
+            let holds = |frontend: &&crate::config::model::Frontend| frontend.has(address);
             match self.config.frontends.iter().find(holds) {
                 Some(frontend) => words.push(format!("frontend {}", frontend.name)),
                 None => words.push("a removed frontend that still has flows".to_owned()),

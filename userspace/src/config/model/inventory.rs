@@ -26,6 +26,27 @@ impl Frontend {
             || self.ipv6.is_some_and(|net| net.prefix_len() < 128)
     }
 
+    /// All addresses of this frontend, each of a prefix too.
+    pub fn every_address(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let v4 = self.ipv4.into_iter().flat_map(|net| {
+            let (first, last) = (net.network().to_bits(), net.broadcast().to_bits());
+            (first..=last).map(|bits| IpAddr::V4(Ipv4Addr::from_bits(bits)))
+        });
+        let v6 = self.ipv6.into_iter().flat_map(|net| {
+            let (first, last) = (net.network().to_bits(), net.broadcast().to_bits());
+            (first..=last).map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits)))
+        });
+        v4.chain(v6)
+    }
+
+    /// Whether an address is one of this frontend's.
+    pub fn has(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.ipv4.is_some_and(|net| net.contains(&address)),
+            IpAddr::V6(address) => self.ipv6.is_some_and(|net| net.contains(&address)),
+        }
+    }
+
     /// The single addresses of this frontend; prefixes are left out.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         let v4 = self

@@ -139,20 +139,26 @@ pub fn automatic_ports(ip_configs: usize) -> u32 {
     }
 }
 
-/// Ports of one family that a frontend has for SNAT: every block that a rule or inbound NAT rule
-/// of the frontend touches is taken out.
-pub fn available_ports(config: &Config, frontend: &Frontend, family: Family) -> u64 {
+/// Blocks, counted from port 0, that rules and inbound NAT rules of a frontend touch.
+pub fn taken_blocks(config: &Config, frontend: &str) -> BTreeSet<u32> {
     let rules = config.rules.iter().map(|rule| (&rule.frontend, &rule.port));
     let nat_rules = (config.inbound_nat_rules.iter()).map(|rule| (&rule.frontend, &rule.port));
     let block = |port: u16| u32::from(port) / BLOCK;
     let mut taken = BTreeSet::new();
     for (name, ports) in rules.chain(nat_rules) {
-        if *name == frontend.name && !matches!(ports, Ports::Every) {
+        if *name == frontend && !matches!(ports, Ports::Every) {
             let range = ports.range();
             taken.extend(block(*range.start())..=block(*range.end()));
         }
     }
-    let all = block(FIRST_PORT)..=block(LAST_PORT);
+    taken
+}
+
+/// Ports of one family that a frontend has for SNAT: every block that a rule or inbound NAT rule
+/// of the frontend touches is taken out.
+pub fn available_ports(config: &Config, frontend: &Frontend, family: Family) -> u64 {
+    let taken = taken_blocks(config, &frontend.name);
+    let all = u32::from(FIRST_PORT) / BLOCK..=u32::from(LAST_PORT) / BLOCK;
     let free = all.clone().count() - taken.iter().filter(|block| all.contains(block)).count();
     free as u64 * u64::from(BLOCK) * family.addresses_of(frontend)
 }

@@ -35,12 +35,7 @@ fn the_sample_meets_only_what_is_not_available_yet() {
         [
             "api.metrics",
             "instance \"web-1\".security_group",
-            "instance \"web-1\".ip_configs \"secondary\".public_ip",
-            "frontend \"nat\".ipv4",
-            "public_ip \"alice\"",
             "rule \"web-http\".probe",
-            "outbound_rule \"web-out\"",
-            "default_outbound",
             "dns",
             "security_group \"web-sg\"",
         ]

@@ -160,7 +160,7 @@ fn the_hosts_own_address_is_left_to_the_kernel() {
     let control_plane = with(&shared());
     for address in [WEB, WEB6] {
         let owner = owner(&control_plane, address);
-        assert_eq!(owner.roles, Owner::FRONTEND | Owner::SHARED);
+        assert_eq!(owner.roles, Owner::FRONTEND | Owner::SHARED | Owner::SNAT);
         assert_eq!(owner.on_link, 0);
     }
     assert!(control_plane.claims().is_empty());
@@ -181,7 +181,8 @@ fn a_host_keeps_its_own_address_when_its_frontend_is_removed() {
 
 #[test]
 fn pings_are_answered_as_the_rules_of_each_family_have_members() {
-    let echo = |text: &str, address: &str| owner(&with(text), address).roles & !Owner::FRONTEND;
+    let others = Owner::FRONTEND | Owner::SNAT;
+    let echo = |text: &str, address: &str| owner(&with(text), address).roles & !others;
     assert_eq!(echo(SAMPLE, WEB), Owner::ECHO);
     assert_eq!(echo(SAMPLE, WEB6), Owner::ECHO);
     let silent = SAMPLE.replace("name = \"web\"\nipv4", "name = \"web\"\nping = false\nipv4");

@@ -86,6 +86,12 @@ fn write(tables: &mut ModelTables, change: &Change) {
         | Change::V6(FamilyChange::VirtualNetwork(..))
         | Change::V4(FamilyChange::Reverse(..))
         | Change::V6(FamilyChange::Reverse(..))
+        | Change::V4(
+            FamilyChange::Way(..) | FamilyChange::SnatRange(..) | FamilyChange::PublicIp(..),
+        )
+        | Change::V6(
+            FamilyChange::Way(..) | FamilyChange::SnatRange(..) | FamilyChange::PublicIp(..),
+        )
         | Change::ResetCounters(_)
         | Change::AddressFilter(..) => {}
     }
