@@ -41,6 +41,8 @@ pub trait Family: Copy + Eq + Debug + Default + sealed::Sealed + 'static {
     const TOO_BIG: u16;
     /// See [`Self::TIME_EXCEEDED`].
     const HOST_UNREACHABLE: u16;
+    /// The same for "administratively prohibited" (RFC 5508 section 6).
+    const PROHIBITED: u16;
     /// Longest packet that an ICMP error may be, bytes (RFC 1812 section 4.3.2.3, RFC 4443 section 2.4).
     const LONGEST_ERROR: u32;
 
@@ -74,6 +76,7 @@ impl Family for V4 {
     const TIME_EXCEEDED: u16 = 11 << 8;
     const TOO_BIG: u16 = 3 << 8 | 4;
     const HOST_UNREACHABLE: u16 = 3 << 8 | 1;
+    const PROHIBITED: u16 = 3 << 8 | 13;
     const LONGEST_ERROR: u32 = 576;
 
     #[inline(always)]
@@ -119,6 +122,7 @@ impl Family for V6 {
     const TIME_EXCEEDED: u16 = 3 << 8;
     const TOO_BIG: u16 = 2 << 8;
     const HOST_UNREACHABLE: u16 = 1 << 8 | 3;
+    const PROHIBITED: u16 = 1 << 8 | 1;
     const LONGEST_ERROR: u32 = 1280;
 
     #[inline(always)]

@@ -11,6 +11,7 @@ use crate::abi::{
 use crate::balance::filter;
 use crate::family::{Family, V4, V6};
 use crate::flow::{Direction, Flow, FlowKey, FlowRef, Place, SetRef, Untrusted, UntrustedSet};
+use crate::pipeline;
 use crate::reason::Reason;
 use crate::tables::{InsertError, PerCpu, Route, Scratch, Shared, Tables};
 
@@ -460,6 +461,14 @@ impl<A: ModelFamily> Tables<A> for ModelTables {
     }
 
     fn keep_public_hop(&self, _: A, _: u64, _: u64) {}
+
+    fn search(&self, times: u32) {
+        for _ in 0..times {
+            if !pipeline::candidate::<A, Self>(self) {
+                break;
+            }
+        }
+    }
 
     fn owner(&self, address: A) -> Option<&Owner> {
         A::of(self).addresses.get(&address)

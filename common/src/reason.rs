@@ -63,6 +63,10 @@ reasons! {
     TooBigSent = 6, "too-big-sent", Answer;
     /// Echo request to a frontend none of whose members takes flows; the sender was told.
     UnreachableSent = 7, "unreachable-sent", Answer;
+    /// From an instance to a destination towards which no SNAT port is free; the sender was told.
+    SnatRefused = 8, "snat-refused", Answer;
+    /// From an instance to the outside, in the middle of a TCP connection that the node does not know; answered by a RST.
+    ResetSent = 9, "reset-sent", Answer;
 
     /// Neither source nor destination is a frontend or an instance.
     NotOurs = 16, "not-ours", Pass;
@@ -101,6 +105,15 @@ reasons! {
     BadSource = 40, "bad-source", Drop;
     /// Its source opens more flows than `new_flows_per_second_per_source` allows.
     NewFlowLimit = 41, "new-flow-limit", Drop;
+
+    /// From an instance: no SNAT port is free towards the destination.
+    SnatExhausted = 42, "snat-exhausted", Drop;
+    /// From an instance: none of the first thousand SNAT ports is free towards the destination; the sender's next attempt goes on from there.
+    SnatSearching = 43, "snat-searching", Drop;
+    /// From an instance to the outside, in the middle of a TCP connection that the node does not know.
+    UnknownConnection = 44, "unknown-connection", Drop;
+    /// To a SNAT port, from somebody whom its filtering does not let in.
+    Unsolicited = 45, "unsolicited", Drop;
 
     /// Version or header length of the IP header is wrong.
     BadIpHeader = 48, "bad-ip-header", Drop;

@@ -42,6 +42,8 @@ pub enum AnswerKind {
     Echo,
     /// ICMP errors.
     Error,
+    /// TCP RSTs.
+    Reset,
 }
 
 /// Answers to one group of askers in the running second.
@@ -81,10 +83,10 @@ pub struct PerCpu {
     pub attempt: u32,
     /// How often it has begun anew because another CPU was at its reply key.
     pub waits: u32,
-    /// Unused.
-    pub padding: u32,
+    /// Flags of its TCP header, and above them whether an outsider sends to a port that instances go out by.
+    pub flags: u32,
     /// Answers, by kind and asker.
-    pub windows: [Window; 2 * ASKERS as usize],
+    pub windows: [Window; 3 * ASKERS as usize],
 }
 
 impl Default for PerCpu {
@@ -99,8 +101,8 @@ impl Default for PerCpu {
             transport: 0,
             attempt: 0,
             waits: 0,
-            padding: 0,
-            windows: [Window::default(); 2 * ASKERS as usize],
+            flags: 0,
+            windows: [Window::default(); 3 * ASKERS as usize],
         }
     }
 }
@@ -172,6 +174,46 @@ pub struct Scratch<A> {
     pub own: Untrusted<A>,
     /// The other direction.
     pub pair: Untrusted<A>,
+    /// What an instance's new flow goes out as.
+    pub search: Search<A>,
+}
+
+/// The search for the public address and port of an instance's new flow.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Search<A> {
+    /// The way out.
+    pub way: Way,
+    /// Whose way it is, raw.
+    pub source: A,
+    /// Where the flow goes, raw: the destination or, for a frontend or public IP, who is behind it.
+    pub destination: A,
+    /// The public address at hand, raw.
+    pub address: A,
+    /// Port where the flow goes, host byte order.
+    pub destination_port: u32,
+    /// The port at hand, host byte order.
+    pub port: u32,
+    /// Kind of the flow, without its direction.
+    pub kind: u32,
+    /// Number of the port where the lap began, in the own ranges or in the shared ones.
+    pub start: u32,
+    /// Ports tried in this lap.
+    pub tried: u32,
+    /// Number of the range at hand.
+    pub range: u32,
+    /// Whether the lap has come to the shared ranges.
+    pub in_burst: u32,
+    /// Whether a port is sought for a mapping, else for a flow.
+    pub for_mapping: u32,
+    /// How it ended.
+    pub found: u32,
+    /// What is like random about source and destination.
+    pub spread: u32,
+    /// Ports of the ranges before the one where the lap began, which it goes over first.
+    pub home_before: u32,
+    /// Ports of that range.
+    pub home_count: u32,
 }
 
 /// Tables of one family.
@@ -222,6 +264,9 @@ pub trait Tables<A: Family>: Shared {
     fn public_ip(&self, address: A) -> Option<&PublicIp<A>>;
     /// Keeps the next hop towards the instance of a public IP.
     fn keep_public_hop(&self, address: A, hop: u64, stamp: u64);
+    /// Tries candidates for a free port, as [`crate::pipeline::candidate`] does, until one says that it was the
+    /// last.
+    fn search(&self, times: u32);
     /// What an address is to this node.
     fn owner(&self, address: A) -> Option<&Owner>;
     /// A member's address.

@@ -93,6 +93,46 @@ pub fn first(ctx: XdpContext) -> u32 {
     act(&ctx, outcome)
 }
 
+/// Flows that instances open, handed on by the others.
+#[xdp(frags)]
+#[inline(always)]
+pub fn outbound(ctx: XdpContext) -> u32 {
+    let outcome = pipeline::outbound(&mut XdpFrame::held(&ctx), &KernelTables::new(&ctx));
+    act(&ctx, outcome)
+}
+
+/// Packets of public IPs, handed on by the others.
+#[xdp(frags)]
+#[inline(always)]
+pub fn public(ctx: XdpContext) -> u32 {
+    let outcome = pipeline::public(&mut XdpFrame::held(&ctx), &KernelTables::new(&ctx));
+    act(&ctx, outcome)
+}
+
+/// Echoes of instances, handed on by the others.
+#[xdp(frags)]
+#[inline(always)]
+pub fn ping(ctx: XdpContext) -> u32 {
+    let outcome = pipeline::ping(&mut XdpFrame::held(&ctx), &KernelTables::new(&ctx));
+    act(&ctx, outcome)
+}
+
+/// TCP segments of instances that are answered by a RST, handed on by the others.
+#[xdp(frags)]
+#[inline(always)]
+pub fn refuse(ctx: XdpContext) -> u32 {
+    let outcome = pipeline::refuse(&mut XdpFrame::held(&ctx), &KernelTables::new(&ctx));
+    act(&ctx, outcome)
+}
+
+/// ICMP errors, handed on by [`icmp`].
+#[xdp(frags)]
+#[inline(always)]
+pub fn quoted(ctx: XdpContext) -> u32 {
+    let outcome = pipeline::quoted(&mut XdpFrame::held(&ctx), &KernelTables::new(&ctx));
+    act(&ctx, outcome)
+}
+
 /// Turns an outcome into an XDP action.
 #[inline(always)]
 fn act(ctx: &XdpContext, outcome: Outcome) -> u32 {

@@ -10,6 +10,7 @@ use forebay_common::abi::{
     PublicIp, Reverse, ReverseKey, Rule, RuleCounters, Settings, SnatRange, VlanKey, Way, WayKey,
 };
 use forebay_common::flow::{Direction, Flow, FlowKey, FlowRef, Hop, SetRef};
+use forebay_common::pipeline;
 use forebay_common::reason::Reason;
 use forebay_common::tables::{InsertError, PerCpu, Route, Scratch, Shared, Tables};
 
@@ -370,6 +371,13 @@ impl<const FORMER: bool, A: Maps + FibFamily> Tables<A> for AllTables<FORMER> {
                 (&raw mut (*public).hop_stamp).write_volatile(stamp);
             }
         }
+    }
+
+    #[inline(always)]
+    fn search(&self, times: u32) {
+        kernel::repeat(times, |_| {
+            pipeline::candidate::<A, Self>(&Self::without_context())
+        });
     }
 
     #[inline(always)]

@@ -14,6 +14,7 @@ mod invariants;
 mod limits;
 mod moving;
 mod object;
+mod outbound;
 mod races;
 mod sweep;
 mod tables;

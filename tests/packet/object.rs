@@ -6,9 +6,11 @@ use std::mem::size_of;
 use aya_obj::{Map, Object};
 use forebay_common::abi::{
     Backend, Bound, FragmentKey, Fragments, Interface, LOCKS, MAX_ADDRESSES, MAX_BACKENDS,
-    MAX_BINDINGS, MAX_FRAGMENTED, MAX_INTERFACES, MAX_PORT_RANGES, MAX_PORTS, MAX_REVERSE,
-    MAX_RINGS, MAX_RULES, MAX_SPREADS, MAX_VIRTUAL_NETWORKS, Owner, PortKey, PortPrefix, RING_SIZE,
-    RetireBatch, Reverse, ReverseKey, Rule, RuleCounters, SOURCES, Settings, VlanKey, names,
+    MAX_BINDINGS, MAX_FRAGMENTED, MAX_INTERFACES, MAX_PORT_RANGES, MAX_PORTS, MAX_PUBLIC_IPS,
+    MAX_REVERSE, MAX_RINGS, MAX_RULES, MAX_SNAT_RANGES, MAX_SPREADS, MAX_VIRTUAL_NETWORKS,
+    MAX_WAYS, Owner, POSITIONS, PortKey, PortPrefix, Position, PublicIp, RING_SIZE, RetireBatch,
+    Reverse, ReverseKey, Rule, RuleCounters, SOURCES, Settings, SnatRange, VlanKey, Way,
+    WayCounters, WayKey, names,
 };
 use forebay_common::balance::filter;
 use forebay_common::family::{V4, V6};
@@ -92,6 +94,13 @@ fn shapes() -> Vec<Shape> {
         ),
         (names::OCCUPIED, ARRAY, word, size_of::<u64>(), 2),
         (names::SOURCES, ARRAY, word, size_of::<u64>(), SOURCES),
+        (
+            names::POSITIONS,
+            ARRAY,
+            word,
+            size_of::<Position>(),
+            POSITIONS,
+        ),
         (names::LOCKS, ARRAY, word, size_of::<u64>(), LOCKS),
         (
             names::REVERSE4,
@@ -106,6 +115,62 @@ fn shapes() -> Vec<Shape> {
             prefix(size_of::<ReverseKey<V6>>()),
             size_of::<Reverse<V6>>(),
             MAX_REVERSE,
+        ),
+        (
+            names::WAYS6,
+            HASH,
+            size_of::<WayKey<V6>>(),
+            size_of::<Way>(),
+            MAX_WAYS,
+        ),
+        (
+            names::WAY_COUNTERS6,
+            HASH,
+            size_of::<WayKey<V6>>(),
+            size_of::<WayCounters<V6>>(),
+            MAX_WAYS,
+        ),
+        (
+            names::SNAT_RANGES6,
+            ARRAY,
+            word,
+            size_of::<SnatRange<V6>>(),
+            MAX_SNAT_RANGES,
+        ),
+        (
+            names::PUBLIC_IPS6,
+            HASH,
+            size_of::<V6>(),
+            size_of::<PublicIp<V6>>(),
+            2 * MAX_PUBLIC_IPS,
+        ),
+        (
+            names::WAYS4,
+            HASH,
+            size_of::<WayKey<V4>>(),
+            size_of::<Way>(),
+            MAX_WAYS,
+        ),
+        (
+            names::WAY_COUNTERS4,
+            HASH,
+            size_of::<WayKey<V4>>(),
+            size_of::<WayCounters<V4>>(),
+            MAX_WAYS,
+        ),
+        (
+            names::SNAT_RANGES4,
+            ARRAY,
+            word,
+            size_of::<SnatRange<V4>>(),
+            MAX_SNAT_RANGES,
+        ),
+        (
+            names::PUBLIC_IPS4,
+            HASH,
+            size_of::<V4>(),
+            size_of::<PublicIp<V4>>(),
+            2 * MAX_PUBLIC_IPS,
         ),
         (
             names::ADDRESSES4,

@@ -91,8 +91,9 @@ pub const VLANS: &str = "VLANS";
 /// Programs that the first one hands rarer packets to, by [`crate::pipeline::Stage`].
 pub const STAGES: &str = "STAGES";
 /// Programs in [`STAGES`], in its order; the last one is the first program itself.
-pub const STAGE_PROGRAMS: [&str; 7] = [
-    "unusual", "icmp", "complain", "tag", "former", "first", PROGRAM,
+pub const STAGE_PROGRAMS: [&str; 12] = [
+    "unusual", "icmp", "complain", "tag", "former", "first", "outbound", "public", "ping",
+    "refuse", "quoted", PROGRAM,
 ];
 /// [`super::FragmentKey`] to [`super::Fragments`], IPv4.
 pub const FRAGMENTS4: &str = "FRAGMENTS4";

@@ -324,6 +324,21 @@ impl<A: Family> FlowRef<'_, A> {
         self.set_hop_stamp(stamp);
     }
 
+    /// The next hop as one word.
+    #[inline(always)]
+    pub fn hop_bits(self) -> u64 {
+        // SAFETY: as for `hop`.
+        unsafe { self.hop_word().read_volatile() }
+    }
+
+    /// Keeps a next hop that was read as one word.
+    #[inline(always)]
+    pub fn set_hop_bits(self, bits: u64, stamp: u32) {
+        // SAFETY: as for `hop`.
+        unsafe { self.hop_word().write_volatile(bits) };
+        self.set_hop_stamp(stamp);
+    }
+
     #[inline(always)]
     fn hop_word(self) -> *mut u64 {
         // SAFETY: `new` promises a valid entry.

@@ -170,6 +170,17 @@ impl Claim<'_> {
         }
     }
 
+    /// Whether a flow is over, but too recently for its entries to be taken.
+    #[inline(always)]
+    pub(super) fn is_leaving<A: Family>(
+        &self,
+        found: FlowRef<'_, A>,
+        other: Option<FlowRef<'_, A>>,
+        protocol: u32,
+    ) -> bool {
+        matches!(self.standing(found, other, protocol), Standing::Leaving)
+    }
+
     #[inline(always)]
     fn standing<A: Family>(
         &self,

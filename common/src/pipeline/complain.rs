@@ -84,6 +84,8 @@ fn noted<A: Family, T: Shared>(tables: &T) -> Complaint {
             A::TIME_EXCEEDED,
             0,
         )
+    } else if cause == Reason::SnatExhausted as u32 {
+        (Reason::SnatExhausted, Reason::SnatRefused, A::PROHIBITED, 0)
     } else {
         (
             Reason::NoBackend,
@@ -190,7 +192,7 @@ fn may_be_told<A: Network, F: Frame>(frame: &F, ip: &A::Header, link: LinkLayer)
 fn speaker<A: Family, F: Frame, T: Tables<A>>(frame: &F, tables: &T, asked: A) -> A {
     let is_frontend = tables
         .owner(asked)
-        .is_some_and(|owner| owner.roles & Owner::FRONTEND != 0);
+        .is_some_and(|owner| owner.roles & (Owner::FRONTEND | Owner::PUBLIC_IP) != 0);
     if is_frontend {
         return asked;
     }

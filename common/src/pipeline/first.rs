@@ -2,9 +2,9 @@
 
 use super::open::{self, Home};
 use super::untrusted::{News, forget, known, settle};
-use super::{Goes, Outcome, Step, Terms, conclude, forward, is_longer_than_frame, may_be_ours};
-use super::{service, unusual, vlan};
-use crate::abi::{Owner, Settings};
+use super::{Goes, Outcome, Step, Terms, concerns_us, conclude, forward, goes_out_by_default};
+use super::{is_longer_than_frame, mapping, may_be_ours, outbound, public, service, unusual, vlan};
+use crate::abi::{Owner, Settings, WayKey};
 use crate::family::{Family, V4, V6};
 use crate::flow::{FlowKey, FlowRef};
 use crate::reason::Reason;
@@ -91,6 +91,9 @@ fn of_family<A: Network, F: Frame, T: Tables<A>>(
     match home {
         Home::Half | Home::Trusted => return Ok(Step::stage(Goes::Again)),
         Home::Next => return Ok(Step::stage(Goes::First)),
+        Home::Outside => return outbound::hand_over(tables, flags, false),
+        Home::Mapped => return outbound::hand_over(tables, flags, true),
+        Home::Stateless => return Ok(Step::stage(Goes::Public)),
         Home::Known | Home::New => {}
     }
     let content = packet
@@ -174,6 +177,9 @@ fn first_packet<A: Family, T: Tables<A>>(
     let flags = (flags_hops >> 8) as u8;
     match tables.owner(key.destination) {
         Some(owner) if owner.roles & Owner::FRONTEND != 0 => {
+            if owner.roles & Owner::SNAT != 0 && mapping::is_open(tables, key) {
+                return Ok(Home::Mapped);
+            }
             if owner.roles & Owner::SHARED != 0 && !is_for_a_rule(tables, key, owner.id, flags) {
                 return Err(Reason::SharedToHost);
             }
@@ -185,13 +191,49 @@ fn first_packet<A: Family, T: Tables<A>>(
             {
                 return Err(Reason::BadSource);
             }
+            if is_instance(tables.owner(key.source)) && has_way(tables, key) {
+                return Ok(Home::Outside);
+            }
             open::open(tables, scratch, owner.id, flags)
         }
+        Some(owner) if owner.roles & Owner::PUBLIC_IP != 0 => Ok(Home::Stateless),
         _ => match not_for_a_frontend(tables, key, ingress) {
-            Reason::NoOutbound => open::reverse(tables, scratch, flags),
+            Reason::NoOutbound => match open::reverse(tables, scratch, flags) {
+                Err(Reason::NoOutbound) if public::has_one(tables, &scratch.key) => {
+                    Ok(Home::Stateless)
+                }
+                Err(Reason::NoOutbound) if has_way(tables, &scratch.key) => {
+                    if flags_hops & 0xff <= 1 {
+                        return Err(Reason::HopsExceeded);
+                    }
+                    Ok(Home::Outside)
+                }
+                other => other,
+            },
             reason => Err(reason),
         },
     }
+}
+
+/// Whether there is a way out for the source of a packet, or one for those without that talk to its destination.
+///
+/// `#[inline(never)]`: its key needs stack.
+#[inline(never)]
+fn has_way<A: Family, T: Tables<A>>(tables: &T, key: &FlowKey<A>) -> bool {
+    let roles = tables.owner(key.source).map_or(0, |owner| owner.roles);
+    let mut way = WayKey::new(key.destination, key.protocol);
+    let has_own = roles & Owner::HAS_PUBLIC_IP != 0 || tables.way(&way).is_some();
+    way.source = if roles & Owner::INSTANCE != 0 {
+        key.source
+    } else {
+        A::default()
+    };
+    has_own || tables.way(&way).is_some()
+}
+
+#[inline(always)]
+fn is_instance(owner: Option<&Owner>) -> bool {
+    owner.is_some_and(|owner| owner.roles & Owner::INSTANCE != 0)
 }
 
 /// Whether a packet to an address that is the host's own too is for a rule: a TCP packet in the middle of
@@ -218,7 +260,7 @@ pub(super) fn may_come_from<A: Family, T: Tables<A>>(
     ingress: u32,
 ) -> bool {
     let roles = tables.owner(key.source).map_or(0, |owner| owner.roles);
-    if roles & Owner::FRONTEND != 0 {
+    if roles & (Owner::FRONTEND | Owner::PUBLIC_IP) != 0 {
         return false;
     }
     if roles & Owner::INSTANCE == 0 {
@@ -244,7 +286,7 @@ pub(super) fn without_flow<A: Family, T: Tables<A>>(
     ingress: u32,
     reason: Reason,
 ) -> Reason {
-    if !may_be_ours(tables, key.source) && !may_be_ours(tables, key.destination) {
+    if !concerns_us(tables, key) {
         return Reason::NotOurs;
     }
     match tables.owner(key.destination) {
@@ -264,10 +306,16 @@ fn not_for_a_frontend<A: Family, T: Tables<A>>(
     key: &FlowKey<A>,
     ingress: u32,
 ) -> Reason {
-    let is_instance =
-        |owner: Option<&Owner>| owner.is_some_and(|owner| owner.roles & Owner::INSTANCE != 0);
     let to_instance = is_instance(tables.owner(key.destination));
-    if is_instance(tables.owner(key.source)) {
+    let from_instance = is_instance(tables.owner(key.source));
+    if !from_instance && !to_instance && goes_out_by_default(tables, key) {
+        return if matches!(tables.route(key, 0, ingress), Route::Local) {
+            Reason::NotOurs
+        } else {
+            Reason::NoOutbound
+        };
+    }
+    if from_instance {
         let stays_inside = to_instance
             || !key.destination.is_global_unicast()
             || tables.in_virtual_network(key.destination)

@@ -1,7 +1,7 @@
 //! A packet of a known flow: next hop, rewrite, state, counters.
 
-use super::vlan;
 use super::{Goes, Step, Terms};
+use super::{mapping, vlan};
 use crate::abi::{Interface, Settings};
 use crate::family::{Family, V6};
 use crate::flow::{Direction, FlowKey, FlowKind, FlowRef, Seen};
@@ -171,6 +171,9 @@ fn resolve<A: Family, T: Tables<A>>(
         ports: flow.ports(),
         protocol: protocol_length >> 16,
     };
+    if flow.kind() & FlowKind::MAPPED_BIT != 0 {
+        mapping::touch(tables, flow, key.protocol, now);
+    }
     match tables.route(&key, protocol_length & 0xffff, ingress) {
         Route::Hop(hop) => {
             flow.set_hop(hop, now as u32);
@@ -232,7 +235,7 @@ fn account<const TRUSTED: bool, A: Family, T: Tables<A>>(
     if TRUSTED && events.0 & !seen != 0 {
         let sequence = match packet.transport {
             Transport::Tcp(tcp) => u32::from_be(tcp.sequence.get()),
-            Transport::Udp(_) | Transport::Later(_) => 0,
+            _ => 0,
         };
         record(
             tables,

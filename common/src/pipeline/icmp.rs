@@ -1,8 +1,10 @@
 //! ICMP and ICMPv6: neighbour discovery, echo requests, and errors about packets of flows.
 
 use super::first::without_flow;
-use super::{Outcome, Step, conclude, echo, is_longer_than_frame, key_of, neighbor, quoted, vlan};
-use crate::abi::Settings;
+use super::{
+    Goes, Outcome, Step, conclude, echo, is_longer_than_frame, key_of, neighbor, ping, public, vlan,
+};
+use crate::abi::{Owner, Settings};
 use crate::family::{Family, V4, V6};
 use crate::reason::Reason;
 use crate::tables::Tables;
@@ -59,8 +61,41 @@ fn message<A: Network, F: Frame, T: Tables<A>>(
     }
     let kind = (message.kind.host() >> 8) as u8;
     if A::is_icmp_error(kind) {
-        quoted::translate(frame, tables, link, settings, ip, upper.start)
-    } else {
-        echo::request(frame, tables, settings, ip, upper.start)
+        return Ok(Step::stage(Goes::Quoted));
+    }
+    if public::is_to_one(tables, &key) {
+        return Ok(Step::stage(Goes::Public));
+    }
+    let noted = tables.per_cpu(|cpu| cpu.first = 0);
+    noted.ok_or(Reason::NotLoaded)?;
+    of_an_instance(frame, tables, settings, ip, upper.start)
+}
+
+/// An echo whose message is at `start`, or the first fragment of one: a flow's if an instance sends it, or gets it
+/// at a public address.
+#[inline(always)]
+pub(super) fn of_an_instance<A: Family, F: Frame, T: Tables<A>>(
+    frame: &F,
+    tables: &T,
+    settings: &Settings,
+    ip: &A::Header,
+    start: usize,
+) -> Result<Step, Reason> {
+    let key = key_of::<A>(ip, A::ICMP);
+    let message = frame.at::<Icmp>(start).ok_or(Reason::Truncated)?;
+    let [a, b, ..] = message.rest.get().to_ne_bytes();
+    let identifier = u16::from_ne_bytes([a, b]);
+    if message.kind.host() == u16::from(A::ECHO[1]) << 8 {
+        let owner = tables.owner(key.destination);
+        if owner.is_some_and(|owner| owner.roles & Owner::SNAT != 0) {
+            return ping::hand_over(tables, &key, start, false, identifier);
+        }
+    }
+    match echo::request(frame, tables, settings, ip, start) {
+        Err(Reason::NoOutbound) if public::has_one(tables, &key) => Ok(Step::stage(Goes::Public)),
+        Err(Reason::NoOutbound) if message.kind.host() == u16::from(A::ECHO[0]) << 8 => {
+            ping::hand_over(tables, &key, start, true, identifier)
+        }
+        other => other,
     }
 }

@@ -8,6 +8,8 @@ use crate::tables::{ASKERS, AnswerKind, Shared};
 const ECHOES: u64 = 10_000;
 /// ICMP errors a second to a group of askers, a CPU.
 const ERRORS: u64 = 100;
+/// TCP RSTs a second to a group of askers, a CPU.
+const RESETS: u64 = 10_000;
 
 /// Whether another answer may go to `asker`, and if so counts it. Askers are told apart by IPv4 address
 /// or IPv6 /64, as far as the hash of 256 groups does.
@@ -24,6 +26,7 @@ pub(super) fn admits<A: Family, T: Shared>(
     let most = match kind {
         AnswerKind::Echo => ECHOES,
         AnswerKind::Error => ERRORS,
+        AnswerKind::Reset => RESETS,
     };
     let now = tables.now();
     let admitted = tables.per_cpu(|cpu| {

@@ -3,8 +3,10 @@
 //! ```text
 //! frame → link layer → ARP? → IP → 5-tuple → known flow? ──hit──────────────▶ forward
 //!                               │                └─miss─▶ stage "first" ─▶ untrusted flow, or choose
+//!                               │                            └─ from an instance ─▶ stage "outbound" ─▶ "refuse"
 //!                               ├─ fragment, extension headers ─▶ stage "unusual" ─▶ the same
-//!                               ├─ ICMP, NDP ───────────────────▶ stage "icmp"
+//!                               ├─ ICMP, NDP ───────────────────▶ stage "icmp" ─▶ "quoted", "ping"
+//!                               ├─ to a public IP ──────────────▶ stage "public"
 //!                               ├─ expired, too big ────────────▶ stage "complain"
 //!                               ├─ VLAN tags ─── forward ───────▶ stage "tag"
 //!                               └─ not in a table that flows move to ▶ stage "former"
@@ -25,11 +27,17 @@ mod forward;
 mod icmp;
 mod life;
 mod limit;
+mod mapping;
 mod neighbor;
 mod open;
+mod outbound;
+mod ping;
+mod public;
 mod quoted;
+mod refuse;
 mod retire;
 mod service;
+mod snat;
 mod sources;
 mod untrusted;
 mod unusual;
@@ -40,7 +48,13 @@ pub use complain::complain;
 pub use first::first;
 pub use icmp::icmp;
 pub use life::is_over_for;
+pub use outbound::outbound;
+pub use ping::ping;
+pub use public::public;
+pub use quoted::quoted;
+pub use refuse::refuse;
 pub use retire::{mark_flushed, mark_retiring, remove_retiring};
+pub use snat::candidate;
 pub use untrusted::forget_both;
 pub use unusual::unusual;
 pub use vlan::tag;
@@ -92,8 +106,18 @@ pub enum Stage {
     Former = 4,
     /// [`first`]
     First = 5,
+    /// [`outbound`]
+    Outbound = 6,
+    /// [`public`]
+    Public = 7,
+    /// [`ping`]
+    Ping = 8,
+    /// [`refuse`]
+    Refuse = 9,
+    /// [`quoted`]
+    Quoted = 10,
     /// [`process`], once more.
-    Again = 6,
+    Again = 11,
 }
 
 /// How the handling of a frame ended, or where it goes on.
@@ -137,6 +161,11 @@ enum Goes {
     Complain,
     Former,
     First,
+    Outbound,
+    Public,
+    Ping,
+    Refuse,
+    Quoted,
     /// To the beginning: the flow table has the packet's flow now.
     Again,
 }
@@ -194,6 +223,11 @@ pub fn run<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &mut F, tables: &T) -> V
             Outcome::Stage(Stage::Tag) => tag(frame, tables),
             Outcome::Stage(Stage::Former) => tables.in_former(|| process(frame, tables)),
             Outcome::Stage(Stage::First) => first(frame, tables),
+            Outcome::Stage(Stage::Outbound) => outbound(frame, tables),
+            Outcome::Stage(Stage::Public) => public(frame, tables),
+            Outcome::Stage(Stage::Ping) => ping(frame, tables),
+            Outcome::Stage(Stage::Refuse) => refuse(frame, tables),
+            Outcome::Stage(Stage::Quoted) => quoted(frame, tables),
             Outcome::Stage(Stage::Again) => process(frame, tables),
         };
     }
@@ -218,6 +252,11 @@ fn conclude<T: Shared>(tables: &T, step: Result<Step, Reason>) -> Outcome {
         Goes::Tagged => return Outcome::Stage(Stage::Tag),
         Goes::Former => return Outcome::Stage(Stage::Former),
         Goes::First => return Outcome::Stage(Stage::First),
+        Goes::Outbound => return Outcome::Stage(Stage::Outbound),
+        Goes::Public => return Outcome::Stage(Stage::Public),
+        Goes::Ping => return Outcome::Stage(Stage::Ping),
+        Goes::Refuse => return Outcome::Stage(Stage::Refuse),
+        Goes::Quoted => return Outcome::Stage(Stage::Quoted),
         Goes::Again => return Outcome::Stage(Stage::Again),
     };
     let reason = step.reason;
@@ -268,7 +307,8 @@ fn ip<A: Network, F: Frame, T: Tables<A>>(
         }
         Err(reason) => {
             let ingress = vlan::ingress_device(frame, tables);
-            return Err(first::without_flow(tables, &key, ingress, reason));
+            let reason = first::without_flow(tables, &key, ingress, reason);
+            return public::or_else(tables, &key, reason);
         }
     };
     let now = tables.now();
@@ -304,8 +344,11 @@ fn elsewhere<A: Family, T: Tables<A>>(
     key: &FlowKey<A>,
     start: usize,
 ) -> Result<Step, Reason> {
-    if !may_be_ours(tables, key.source) && !may_be_ours(tables, key.destination) {
+    if !concerns_us(tables, key) {
         return Err(Reason::NotOurs);
+    }
+    if public::is_to_one(tables, key) && tables.former(key).is_none() {
+        return Ok(Step::stage(Goes::Public));
     }
     if tables.former(key).is_some() {
         return Ok(Step::stage(Goes::Former));
@@ -354,6 +397,28 @@ fn known<'t, A: Family, T: Tables<A>>(
         return None;
     }
     Some(flow)
+}
+
+/// False when a packet is certainly none of this node's.
+#[inline(always)]
+fn concerns_us<A: Family, T: Tables<A>>(tables: &T, key: &FlowKey<A>) -> bool {
+    may_be_ours(tables, key.source)
+        || may_be_ours(tables, key.destination)
+        || goes_out_by_default(tables, key)
+}
+
+/// Whether a packet from the virtual network to somewhere else is to be translated although its source is no
+/// instance.
+#[inline(always)]
+fn goes_out_by_default<A: Family, T: Tables<A>>(tables: &T, key: &FlowKey<A>) -> bool {
+    let is_on = tables
+        .settings()
+        .is_some_and(|settings| settings.flags & Settings::DEFAULT_OUTBOUND != 0);
+    is_on
+        && key.destination.is_global_unicast()
+        && key.source.is_global_unicast()
+        && tables.in_virtual_network(key.source)
+        && !tables.in_virtual_network(key.destination)
 }
 
 /// False when an address is certainly neither a frontend nor an instance.

@@ -48,7 +48,7 @@ fn answering<'t, F: Frame, T: Shared>(
     owner: Option<&Owner>,
 ) -> Result<&'t Interface, Reason> {
     let owner = owner
-        .filter(|owner| owner.roles & Owner::FRONTEND != 0)
+        .filter(|owner| owner.roles & (Owner::FRONTEND | Owner::PUBLIC_IP) != 0)
         .ok_or(Reason::NeighborNotOurs)?;
     let slot = vlan::ingress_slot(frame, tables).ok_or(Reason::NeighborNotOurs)?;
     if owner.on_link >> (slot & 63) & 1 == 0 {

@@ -34,6 +34,12 @@ pub(super) enum Home {
     Trusted,
     /// Nowhere yet: the next member is to be tried.
     Next,
+    /// Nowhere yet: an instance opens it to the outside.
+    Outside,
+    /// Nowhere yet: an outsider opens it to a port that an instance goes out by.
+    Mapped,
+    /// Nowhere, ever: the packet is one of a public IP.
+    Stateless,
 }
 
 /// Opens a flow for a packet (`scratch.key`) to a frontend.

@@ -132,6 +132,7 @@ pub(super) fn has_other_owner<A: Family, T: Tables<A>>(
         third,
         own,
         pair,
+        ..
     } = scratch;
     if !find(tables, other, pair) {
         return false;

@@ -4,9 +4,10 @@
 //! The first fragment of a packet has the ports; it decides, and what it told is kept for those that
 //! follow. A node cannot keep packets, so a later fragment that comes before the first is lost.
 
+use super::icmp::of_an_instance;
 use super::{
-    Goes, Outcome, Step, Terms, conclude, echo, first, former, forward, heard,
-    is_longer_than_frame, key_of, known, may_be_ours, vlan,
+    Goes, Outcome, Step, Terms, concerns_us, conclude, echo, first, former, forward, heard,
+    is_longer_than_frame, key_of, known, public, vlan,
 };
 use crate::abi::{FragmentKey, Fragments, Settings};
 use crate::family::{Family, V4, V6};
@@ -92,6 +93,9 @@ fn ip<A: Network, F: Frame, T: Tables<A>>(
         Err(reason) => return Err(judged(&key, reason)),
     };
     key.protocol = u32::from(upper.protocol);
+    if public::is_to_one(tables, &key) {
+        return Ok(Step::stage(Goes::Public));
+    }
     let part = match part_of::<A>(ip, link.offset, &upper) {
         Ok(part) => part,
         Err(reason) => return Err(judged(&key, reason)),
@@ -114,14 +118,18 @@ fn ip<A: Network, F: Frame, T: Tables<A>>(
         Admission::Late => {
             let reason = Reason::FragmentWithoutFirst;
             let judged = judged(&key, reason);
+            if matches!(judged, Reason::NoOutbound) && public::has_one(tables, &key) {
+                return Ok(Step::stage(Goes::Public));
+            }
             let is_ours = matches!(judged.fate(), Fate::Drop);
             return Err(if is_ours { reason } else { judged });
         }
     }
-    let step = if key.protocol == u32::from(A::ICMP) {
+    let is_of_ping = key.protocol == u32::from(A::ICMP);
+    let step = if is_of_ping && !(matches!(part, Part::Later(_)) && key.ports != 0) {
         match part {
             Part::Whole => Ok(Step::stage(Goes::Icmp)),
-            Part::First(_) => echo::request(frame, tables, settings, ip, upper.start),
+            Part::First(_) => of_an_instance(frame, tables, settings, ip, upper.start),
             Part::Later(_) => echo::turn_around(frame, tables, ip),
         }
     } else {
@@ -129,7 +137,12 @@ fn ip<A: Network, F: Frame, T: Tables<A>>(
     }?;
     let first = first_at_hand(tables);
     // The stage of first packets remembers by itself those that it lets through.
-    if first != 0 && !matches!(step.goes, Goes::Complain | Goes::First) {
+    if first != 0
+        && !matches!(
+            step.goes,
+            Goes::Complain | Goes::First | Goes::Ping | Goes::Public
+        )
+    {
         remember(tables, &key, identification, first);
     }
     Ok(step)
@@ -267,7 +280,8 @@ fn of_a_flow<A: Network, F: Frame, T: Tables<A>>(
                     reason
                 };
                 let ingress = vlan::ingress_device(frame, tables);
-                return Err(first::without_flow(tables, key, ingress, reason));
+                let reason = first::without_flow(tables, key, ingress, reason);
+                return public::or_else(tables, key, reason);
             }
         },
     };
@@ -280,9 +294,7 @@ fn of_a_flow<A: Network, F: Frame, T: Tables<A>>(
         Some(flow) => {
             forward::forward::<true, A, F, T>(frame, tables, link, &packet, key, flow, terms)
         }
-        None if !may_be_ours(tables, key.source) && !may_be_ours(tables, key.destination) => {
-            Err(Reason::NotOurs)
-        }
+        None if !concerns_us(tables, key) => Err(Reason::NotOurs),
         None => first::hand_over(tables, key, packet.start),
     }
 }

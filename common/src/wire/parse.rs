@@ -1,6 +1,8 @@
 //! Frame to facts: which addresses, protocol and ports a packet has, or why it has none for us.
 
-use super::headers::{Ethernet, Ipv4Header, Ipv6Header, Ports, TCP, Tcp, UDP, Udp, VlanTag};
+use super::headers::{
+    Ethernet, Icmp, Ipv4Header, Ipv6Header, Ports, Short, TCP, Tcp, UDP, Udp, VlanTag,
+};
 use super::upper::{self, Upper};
 use super::{Field16, Frame, IpHeader, checksum};
 use crate::family::{Family, V4, V6};
@@ -88,6 +90,12 @@ pub enum Transport<'f> {
     /// VERIFIER: with any header at all, so that there is a pointer in every case: an undefined one would be
     /// moved around, which the verifier refuses.
     Later(&'f Ports),
+    /// ICMP echo over IPv4: its identifier is its port.
+    Echo(&'f Icmp),
+    /// The same over IPv6, where the checksum is over the addresses too.
+    Echo6(&'f Icmp),
+    /// Any header, of which nothing but the checksum (here) depends on the addresses.
+    Sum(&'f Short),
 }
 
 impl Transport<'_> {
@@ -96,7 +104,7 @@ impl Transport<'_> {
     pub fn tcp_flags(&self) -> u8 {
         match self {
             Self::Tcp(tcp) => tcp.flags.get(),
-            Self::Udp(_) | Self::Later(_) => 0,
+            _ => 0,
         }
     }
 
@@ -117,9 +125,29 @@ impl Transport<'_> {
                 udp.checksum
                     .set(checksum::update_udp(udp.checksum.get(), changed));
             }
+            Self::Echo(echo) => set_identifier(echo, ports, 0),
+            Self::Echo6(echo) => set_identifier(echo, ports, changed),
+            Self::Sum(sum) => {
+                let before = sum.value.get();
+                sum.value.set(checksum::update(before, changed));
+            }
             Self::Later(_) => {}
         }
     }
+}
+
+/// Replaces the identifier of an echo by the port of two that is not zero, and repairs the checksum.
+#[inline(always)]
+fn set_identifier(echo: &Icmp, ports: u32, changed: u64) {
+    let halves = ports.to_ne_bytes();
+    let identifier = u16::from_ne_bytes([halves[0] | halves[2], halves[1] | halves[3]]);
+    let rest = echo.rest.get().to_ne_bytes();
+    let before = u16::from_ne_bytes([rest[0], rest[1]]);
+    let [a, b] = identifier.to_ne_bytes();
+    let changed = changed + u64::from(!before) + u64::from(identifier);
+    echo.rest.set(u32::from_ne_bytes([a, b, rest[2], rest[3]]));
+    echo.checksum
+        .set(checksum::update(echo.checksum.get(), changed));
 }
 
 /// A packet that can belong to a flow, as views into its frame.

@@ -50,6 +50,20 @@ fn family<A: WorldSide>(
         .map(|((address, first, last), found)| (*address, *first, *last, *found))
         .collect();
     model.virtual_network = world.virtual_network.iter().copied().collect();
+    model.ways = world.ways.iter().map(|(key, way)| (*key, *way)).collect();
+    let ranges = world.snat_ranges.iter();
+    model.snat_ranges = ranges.map(|(number, range)| (*number, *range)).collect();
+    let public_ips = world.public_ips.iter();
+    model.public_ips = public_ips
+        .map(|(address, other)| {
+            let other = *other;
+            let public = PublicIp {
+                other,
+                ..PublicIp::default()
+            };
+            (*address, public)
+        })
+        .collect();
     for (key, flow) in flows {
         model.put_flow(key, flow);
     }
@@ -353,6 +367,14 @@ impl<A: Side> Tables<A> for Planned {
 
     fn keep_public_hop(&self, address: A, hop: u64, stamp: u64) {
         self.0.keep_public_hop(address, hop, stamp);
+    }
+
+    fn search(&self, times: u32) {
+        for _ in 0..times {
+            if !pipeline::candidate::<A, Self>(self) {
+                break;
+            }
+        }
     }
 
     fn owner(&self, address: A) -> Option<&Owner> {

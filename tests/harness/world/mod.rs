@@ -6,13 +6,15 @@
 
 mod flows;
 mod forms;
+mod outbound;
 mod pair;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 use forebay_common::abi::{
-    Bound, Interface, LAYOUT_VERSION, Owner, PortKey, Reverse, Rule, Settings,
+    Bound, Interface, LAYOUT_VERSION, Owner, PortKey, Reverse, Rule, Settings, SnatRange, Way,
+    WayKey,
 };
 use forebay_common::balance::{Distribution, RingMember, build_ring};
 use forebay_common::family::{V4, V6};
@@ -22,6 +24,7 @@ use forebay_common::wire::Mac;
 
 pub use flows::{Entries, Flows};
 pub use forms::{RULE_EVERY, RULE_NAT, RULE_NAT_POOL, RULE_NAT_RANGE, RULE_RANGE, RULE_SINGLE_ALL};
+pub use outbound::Outward;
 pub use pair::{Half, Pair};
 
 use crate::frame::{TCP, UDP};
@@ -102,6 +105,12 @@ pub struct FamilyWorld<A: Side> {
     pub virtual_network: BTreeSet<(A, u32)>,
     /// Instances' TCP ports, first and last of a stretch, that have one frontend's flows only.
     pub reverse: BTreeMap<(A, u16, u16), Reverse<A>>,
+    /// Ways out.
+    pub ways: BTreeMap<WayKey<A>, Way>,
+    /// Ranges of SNAT ports by number.
+    pub snat_ranges: BTreeMap<u32, SnatRange<A>>,
+    /// Public IPs: the other address of a public and of a private one.
+    pub public_ips: BTreeMap<A, A>,
     /// Flow entries to begin with.
     pub flows: BTreeMap<FlowKey<A>, Flow<A>>,
 }
@@ -113,6 +122,9 @@ impl<A: Side> Default for FamilyWorld<A> {
             backends: BTreeMap::new(),
             virtual_network: BTreeSet::new(),
             reverse: BTreeMap::new(),
+            ways: BTreeMap::new(),
+            snat_ranges: BTreeMap::new(),
+            public_ips: BTreeMap::new(),
             flows: BTreeMap::new(),
         }
     }

@@ -12,6 +12,7 @@ use forebay_common::balance::build_ring;
 use forebay_common::family::Family;
 use forebay_common::flow::{Direction, Flow, FlowKey, FlowKind, FlowRef, SetRef};
 use forebay_common::model::{ModelFamily, ModelTables};
+use forebay_common::pipeline;
 use forebay_common::reason::Reason;
 use forebay_common::tables::{InsertError, PerCpu, Route, Scratch, Shared, Tables};
 
@@ -361,6 +362,14 @@ impl<A: ModelFamily + Into<IpAddr>> Tables<A> for Trace<'_> {
 
     fn keep_public_hop(&self, address: A, hop: u64, stamp: u64) {
         self.tables.keep_public_hop(address, hop, stamp);
+    }
+
+    fn search(&self, times: u32) {
+        for _ in 0..times {
+            if !pipeline::candidate::<A, Self>(self) {
+                break;
+            }
+        }
     }
 
     fn owner(&self, address: A) -> Option<&Owner> {

@@ -7,8 +7,8 @@ use aya::Ebpf;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, MapData, MapError};
 use forebay_common::abi::{
-    Backend, FragmentKey, Fragments, Owner, RETIRE_BATCH, RetireBatch, Reverse, ReverseKey,
-    Settings,
+    Backend, FragmentKey, Fragments, Owner, PublicIp, RETIRE_BATCH, RetireBatch, Reverse,
+    ReverseKey, Settings, SnatRange, Way, WayCounters, WayKey,
 };
 use forebay_common::flow::{Flow, FlowKey, Place, UntrustedSet};
 use forebay_common::model::UNTRUSTED_SETS;
@@ -29,6 +29,10 @@ pub(in crate::engine) struct FamilyMaps<A: Side + Words> {
     fragments: Table<FragmentKey<A>, Fragments>,
     untrusted: Array<MapData, Raw<UntrustedSet<A>>>,
     reverse: LpmTrie<MapData, Raw<ReverseKey<A>>, Raw<Reverse<A>>>,
+    ways: Table<WayKey<A>, Way>,
+    way_counters: Table<WayKey<A>, WayCounters<A>>,
+    snat_ranges: Array<MapData, Raw<SnatRange<A>>>,
+    public_ips: Table<A, PublicIp<A>>,
 }
 
 /// The keys of a stretch of ports in the trie of replies.
@@ -41,7 +45,7 @@ fn reverse_keys<A: Side + Words>(
 }
 
 impl<A: Side + Words> FamilyMaps<A> {
-    pub(super) fn take(ebpf: &mut Ebpf, names: [&str; 8]) -> Result<Self> {
+    pub(super) fn take(ebpf: &mut Ebpf, names: [&str; 12]) -> Result<Self> {
         let [
             flows,
             addresses,
@@ -51,6 +55,10 @@ impl<A: Side + Words> FamilyMaps<A> {
             fragments,
             untrusted,
             reverse,
+            ways,
+            way_counters,
+            snat_ranges,
+            public_ips,
         ] = names;
         Ok(Self {
             flows: take(ebpf, flows)?,
@@ -61,6 +69,10 @@ impl<A: Side + Words> FamilyMaps<A> {
             fragments: take(ebpf, fragments)?,
             untrusted: take(ebpf, untrusted)?,
             reverse: take(ebpf, reverse)?,
+            ways: take(ebpf, ways)?,
+            way_counters: take(ebpf, way_counters)?,
+            snat_ranges: take(ebpf, snat_ranges)?,
+            public_ips: take(ebpf, public_ips)?,
         })
     }
 
@@ -104,7 +116,69 @@ impl<A: Side + Words> FamilyMaps<A> {
                 keys.try_for_each(|key| trie.borrow_mut().insert(&key, Raw(*reverse), 0))
             },
             |stretch| reverse_keys(stretch).try_for_each(|key| trie.borrow_mut().remove(&key)),
+        )?;
+        self.configure_outbound(old, new)
+    }
+
+    fn configure_outbound(
+        &mut self,
+        old: &FamilyWorld<A>,
+        new: &FamilyWorld<A>,
+    ) -> Result<(), MapError> {
+        let ways = std::cell::RefCell::new((&mut self.ways, &mut self.way_counters));
+        change(
+            &old.ways,
+            &new.ways,
+            |key, way| {
+                let (ways, counters) = &mut *ways.borrow_mut();
+                ways.insert(Raw(*key), Raw(*way), 0)?;
+                counters.insert(Raw(*key), Raw(WayCounters::default()), 0)
+            },
+            |key| {
+                let (ways, counters) = &mut *ways.borrow_mut();
+                ways.remove(&Raw(*key))?;
+                counters.remove(&Raw(*key))
+            },
+        )?;
+        let ranges = std::cell::RefCell::new(&mut self.snat_ranges);
+        let set = |number: &u32, range| ranges.borrow_mut().set(*number, Raw(range), 0);
+        change(
+            &old.snat_ranges,
+            &new.snat_ranges,
+            |number, range| set(number, *range),
+            |number| set(number, SnatRange::default()),
+        )?;
+        let public_ips = std::cell::RefCell::new(&mut self.public_ips);
+        change(
+            &old.public_ips,
+            &new.public_ips,
+            |address, other| {
+                let public = PublicIp {
+                    other: *other,
+                    ..PublicIp::default()
+                };
+                public_ips
+                    .borrow_mut()
+                    .insert(Raw(*address), Raw(public), 0)
+            },
+            |address| public_ips.borrow_mut().remove(&Raw(*address)),
         )
+    }
+
+    /// Sets what came of new flows back to nothing, and forgets the ways to public IPs.
+    pub(super) fn forget_outbound(&mut self, world: &FamilyWorld<A>) -> Result<(), MapError> {
+        for key in world.ways.keys() {
+            let nothing = Raw(WayCounters::default());
+            self.way_counters.insert(Raw(*key), nothing, 0)?;
+        }
+        for (address, other) in &world.public_ips {
+            let public = PublicIp {
+                other: *other,
+                ..PublicIp::default()
+            };
+            self.public_ips.insert(Raw(*address), Raw(public), 0)?;
+        }
+        Ok(())
     }
 
     /// Every untrusted flow entry that is found with these settings.

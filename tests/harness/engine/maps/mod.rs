@@ -14,12 +14,13 @@ use aya::maps::{
 };
 use forebay_common::abi::{
     Backend, Bound, FragmentKey, Fragments, Interface, MAX_RULES, Owner, PortKey, PortPrefix,
-    RING_SIZE, RetireBatch, Reverse, ReverseKey, Rule, RuleCounters, SOURCES, Settings, VlanKey,
-    names,
+    Position, PublicIp, RING_SIZE, RetireBatch, Reverse, ReverseKey, Rule, RuleCounters, SOURCES,
+    Settings, SnatRange, VlanKey, Way, WayCounters, WayKey, names,
 };
 use forebay_common::balance::filter;
 use forebay_common::family::{V4, V6};
 use forebay_common::flow::{Flow, FlowKey, UntrustedSet};
+use forebay_common::model::UNTRUSTED_SETS;
 use forebay_common::reason::Reason;
 use forebay_common::tables::PerCpu;
 
@@ -46,6 +47,12 @@ impl<A: Words> Words for FragmentKey<A> {}
 impl<A: Words> Words for UntrustedSet<A> {}
 impl<A: Words> Words for ReverseKey<A> {}
 impl<A: Words> Words for Reverse<A> {}
+impl<A: Words> Words for WayKey<A> {}
+impl<A: Words> Words for WayCounters<A> {}
+impl<A: Words> Words for SnatRange<A> {}
+impl<A: Words> Words for PublicIp<A> {}
+impl Words for Way {}
+impl Words for Position {}
 impl Words for Fragments {}
 impl Words for PerCpu {}
 impl Words for VlanKey {}
@@ -78,6 +85,7 @@ pub(super) struct Maps {
     per_cpu: PerCpuArray<MapData, Raw<PerCpu>>,
     occupied: Array<MapData, u64>,
     sources: Array<MapData, u64>,
+    positions: Array<MapData, Raw<Position>>,
     filter: Array<MapData, u64>,
     clocks: Array<MapData, [u64; 2]>,
     reasons: PerCpuArray<MapData, u64>,
@@ -178,6 +186,10 @@ impl Maps {
             names::FRAGMENTS4,
             names::UNTRUSTED4,
             names::REVERSE4,
+            names::WAYS4,
+            names::WAY_COUNTERS4,
+            names::SNAT_RANGES4,
+            names::PUBLIC_IPS4,
         ];
         let v6 = [
             flows6,
@@ -188,6 +200,10 @@ impl Maps {
             names::FRAGMENTS6,
             names::UNTRUSTED6,
             names::REVERSE6,
+            names::WAYS6,
+            names::WAY_COUNTERS6,
+            names::SNAT_RANGES6,
+            names::PUBLIC_IPS6,
         ];
         let mut empty = World::unconfigured();
         empty.interfaces.clear();
@@ -205,6 +221,7 @@ impl Maps {
             per_cpu: take(ebpf, names::PER_CPU)?,
             occupied: take(ebpf, names::OCCUPIED)?,
             sources: take(ebpf, names::SOURCES)?,
+            positions: take(ebpf, names::POSITIONS)?,
             filter: take(ebpf, names::ADDRESS_FILTER)?,
             clocks: take(ebpf, names::CLOCKS)?,
             reasons: take(ebpf, names::REASONS)?,
@@ -241,6 +258,12 @@ impl Maps {
         self.v6.forget_fragments()?;
         self.v4.forget_untrusted()?;
         self.v6.forget_untrusted()?;
+        if !world.v4.ways.is_empty() || !world.v6.ways.is_empty() {
+            let nowhere = Raw(Position::default());
+            (0..UNTRUSTED_SETS).try_for_each(|place| self.positions.set(place, nowhere, 0))?;
+        }
+        self.v4.forget_outbound(&world.v4)?;
+        self.v6.forget_outbound(&world.v6)?;
         if world
             .settings
             .is_some_and(|settings| settings.new_flow_cost != 0)
