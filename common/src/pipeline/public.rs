@@ -96,13 +96,7 @@ fn of_family<A: Network, F: Frame, T: Tables<A>>(
     scratch.key.destination = ip.destination();
     scratch.key.protocol = u32::from(upper.protocol);
     scratch.key.ports = ports(frame, &upper);
-    let inward = match inward(
-        tables,
-        scratch,
-        device,
-        ip.hops(),
-        u32::from(settings.flags),
-    )? {
+    let inward = match inward(tables, scratch, device, ip.hops())? {
         Turn::Out => false,
         Turn::In => true,
         Turn::Hairpin => return hairpin::<A, F, T>(frame, tables, &scratch.key, &upper),
@@ -155,7 +149,6 @@ fn inward<A: Family, T: Tables<A>>(
     scratch: &mut Scratch<A>,
     device: u32,
     hops: u8,
-    _flags: u32,
 ) -> Result<Turn, Reason> {
     if hops <= 1 {
         return Err(Reason::HopsExceeded);

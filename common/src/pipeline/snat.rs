@@ -46,7 +46,7 @@ pub(super) enum Found {
 /// Of `count` things the one that a random word names.
 #[inline(always)]
 fn scale(word: u32, count: u32) -> u32 {
-    (u64::from(word) * u64::from(count) >> 32) as u32
+    ((u64::from(word) * u64::from(count)) >> 32) as u32
 }
 
 /// Number of the last place where searches are remembered: no more of them than the node's size asks for.

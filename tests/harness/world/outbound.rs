@@ -73,7 +73,7 @@ impl World {
             let first = part.snat_ranges.len() as u32 + 1;
             let mut before = 0;
             for (address, ports) in ranges {
-                let count = (ports.end() - ports.start() + 1).min(u16::MAX);
+                let count = ports.end() - ports.start() + 1;
                 let range = SnatRange {
                     address: address.raw(),
                     first: *ports.start(),
