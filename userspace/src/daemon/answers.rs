@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::Daemon;
 use super::flows::FlowView;
+use super::outbound_sizes;
 use super::views::{self, View};
 use crate::api::{self, Question, Request};
 use crate::config::model::Advertise;
@@ -365,7 +366,7 @@ fn tables(config: &config::model::Config) -> Vec<api::TableSize> {
     let array =
         |entries: u32, value: usize| u64::from(entries) * (value as u64).next_multiple_of(8);
     let slots = u64::from(untrusted_sets(flows as u32)) * WAYS as u64;
-    vec![
+    let mut sizes = vec![
         size("flows-ipv4", flows * 2, flow_table_bytes::<V4>(flows)),
         size("flows-ipv6", flows * 2, flow_table_bytes::<V6>(flows)),
         size("untrusted-ipv4", slots, untrusted_bytes::<V4>(flows as u32)),
@@ -406,7 +407,9 @@ fn tables(config: &config::model::Config) -> Vec<api::TableSize> {
             u64::from(MAX_ADDRESSES) * 2,
             u64::from(MAX_ADDRESSES) * 2 * 16,
         ),
-    ]
+    ];
+    sizes.extend(outbound_sizes::sizes(config));
+    sizes
 }
 
 /// Entries that the ports of all rules take, at most: a range is cut into up to 30.

@@ -7,6 +7,7 @@ mod flows;
 mod flush;
 mod interfaces;
 mod nat_ports;
+mod outbound_sizes;
 mod outbound_views;
 mod resize;
 mod start;

@@ -100,8 +100,15 @@ impl<'c> Users<'c> {
         let outbound = pools.iter().filter_map(|pool| self.of_pool.get(pool));
         let outbound: BTreeSet<usize> = outbound.flatten().copied().collect();
         if !outbound.is_empty() {
+            let rules = &self.config.outbound_rules;
+            let mut before: Vec<Protocol> = Vec::new();
             for index in outbound {
-                self.outbound.entry(index).or_default().push(target.clone());
+                let protocol = rules[index].protocol;
+                // What earlier rules of other pools have taken whole needs no ports here.
+                if !before.contains(&protocol) && !before.contains(&Protocol::All) {
+                    self.outbound.entry(index).or_default().push(target.clone());
+                }
+                before.push(protocol);
             }
             return;
         }

@@ -291,6 +291,24 @@ fn an_outbound_rule_for_one_protocol_leaves_the_others_without_a_way() {
 }
 
 #[test]
+fn of_two_outbound_rules_the_first_has_an_ip_configuration() {
+    let more = "[[pool]]\nname = \"other\"\nmembers = [\"i1\"]\n";
+    let second = outbound("second", "ports_per_instance = 32000")
+        .replace("pool = \"web\"", "pool = \"other\"");
+    let first = outbound("first", "ports_per_instance = 32000\nprotocol = \"tcp\"");
+    let plane = with(&network(1, &(first.clone() + more + &second)));
+    let rule = |plane: &ControlPlane, protocol| {
+        let way = way(plane, &instance(1), protocol).unwrap();
+        assert_eq!(way.ports, 32_000);
+        plane.ids().rule_name(way.rule).unwrap().to_owned()
+    };
+    assert_eq!([TCP, UDP].map(|p| rule(&plane, p)), ["first", "second"]);
+    let first = first.replace("\"tcp\"", "\"all\"");
+    let plane = with(&network(1, &(first + more + &second)));
+    assert_eq!([TCP, UDP].map(|p| rule(&plane, p)), ["first", "first"]);
+}
+
+#[test]
 fn an_outbound_rule_says_how_its_ports_are_used() {
     let keys = "mapping = { tcp = \"endpoint-independent\", udp = \"per-destination\" }\n\
                 filtering = \"address-dependent\"\nfrontend_selection = \"fill\"\n\
