@@ -18,7 +18,7 @@ const OLDEST_KERNEL: (u32, u32) = (6, 1);
 
 /// Tables that outlive the daemon, beside those of flows: everything but what one program alone writes and reads. While a new
 /// program takes the place of an old one, stages of one meet notes of the other.
-const PINNED: [&str; 31] = [
+const PINNED: [&str; 40] = [
     names::SETTINGS,
     names::MOVING,
     names::UNTRUSTED4,
@@ -28,6 +28,15 @@ const PINNED: [&str; 31] = [
     names::LOCKS,
     names::REVERSE4,
     names::REVERSE6,
+    names::WAYS4,
+    names::WAYS6,
+    names::WAY_COUNTERS4,
+    names::WAY_COUNTERS6,
+    names::SNAT_RANGES4,
+    names::SNAT_RANGES6,
+    names::PUBLIC_IPS4,
+    names::PUBLIC_IPS6,
+    names::POSITIONS,
     names::ADDRESSES4,
     names::ADDRESSES6,
     names::ADDRESS_FILTER,
