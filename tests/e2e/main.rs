@@ -38,6 +38,7 @@ mod neighbors;
 mod next_hops;
 mod not_ours;
 mod path_mtu;
+mod public_ip_commands;
 mod redirects;
 mod reload;
 mod reload_each_second;

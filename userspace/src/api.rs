@@ -34,6 +34,11 @@ pub enum Request {
         /// Name of the instance.
         instance: String,
     },
+    /// `forebay show snat`
+    Snat {
+        /// Name of an instance.
+        instance: Option<String>,
+    },
     /// `forebay show flows`
     Flows(FlowFilter),
     /// `forebay flush flows`; the limit does not count
@@ -422,6 +427,44 @@ pub struct OutboundRule {
     pub burst_ports: u64,
     /// Members that go out by it.
     pub instances: usize,
+}
+
+/// `show snat`: the SNAT ports of one address that an IP configuration uses over a protocol
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snat {
+    /// Name of the instance; empty for sources in the virtual network that are none.
+    pub instance: String,
+    /// Name of its IP configuration.
+    pub ip_config: String,
+    /// Name of the frontend.
+    pub frontend: String,
+    /// The frontend's address.
+    pub address: String,
+    /// `tcp`, `udp` or `icmp`.
+    pub protocol: String,
+    /// Ports that are its own.
+    pub allocated: u32,
+    /// Ports that it shares with others once its own are spent.
+    pub burst: u32,
+    /// Ports that are in use.
+    pub used: u32,
+    /// Those among them that are not its own.
+    pub burst_used: u32,
+    /// Packets that were refused because no address had a port left for their destination.
+    pub failed_total: u64,
+    /// Where most of them are in use.
+    pub top_destinations: Vec<Destination>,
+}
+
+/// A destination of flows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Destination {
+    /// Its address.
+    pub address: String,
+    /// Its port.
+    pub port: u16,
+    /// Ports in use towards it.
+    pub used: u64,
 }
 
 /// `outbound-ips`

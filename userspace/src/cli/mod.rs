@@ -166,6 +166,14 @@ enum Show {
     PublicIps(Output),
     /// Outbound rules and their SNAT ports
     OutboundRules(Output),
+    /// SNAT ports of instances: allocated, used, refused, and towards where
+    Snat {
+        /// Name of an instance
+        #[arg(long, value_name = "NAME")]
+        instance: Option<String>,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Tracked flows
     Flows {
         /// Source address before translation

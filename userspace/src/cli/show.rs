@@ -31,6 +31,9 @@ pub(super) fn show(common: &Common, what: Show) -> Result<(), Failure> {
             output.json,
             print_outbound_rules,
         ),
+        Show::Snat { instance, output } => {
+            show_with(common, &Request::Snat { instance }, output.json, print_snat)
+        }
         Show::Drops(output) => show_with(common, &Request::Drops, output.json, print_drops),
         Show::Flows {
             source,
@@ -248,22 +251,66 @@ pub(super) fn outbound_ips(
     Ok(())
 }
 
+fn print_snat(lines: Vec<api::Snat>) {
+    let header = [
+        "INSTANCE",
+        "FRONTEND",
+        "ADDRESS",
+        "PROTOCOL",
+        "ALLOCATED",
+        "USED",
+        "BURST USED",
+        "REFUSED",
+        "TOP DESTINATION",
+    ];
+    let mut table = Table::new(header).right([4, 5, 6, 7]);
+    for line in lines {
+        let owner = match line.instance.is_empty() {
+            true => "-".to_owned(),
+            false => format!("{}/{}", line.instance, line.ip_config),
+        };
+        let top = line.top_destinations.first();
+        table.row([
+            owner,
+            line.frontend,
+            line.address,
+            line.protocol,
+            line.allocated.to_string(),
+            line.used.to_string(),
+            line.burst_used.to_string(),
+            line.failed_total.to_string(),
+            top.map_or_else(String::new, |to| {
+                format!("{} ({})", endpoint(&to.address, to.port), to.used)
+            }),
+        ]);
+    }
+    print_or(&table, "no SNAT ports");
+}
+
 fn print_flows(flows: Vec<api::Flow>) {
     let header = [
-        "PROTOCOL", "CLIENT", "FRONTEND", "INSTANCE", "MEMBER", "RULE", "STATE", "IDLE", "EXPIRES",
-        "PACKETS", "BYTES",
+        "PROTOCOL",
+        "KIND",
+        "SOURCE",
+        "DESTINATION",
+        "TRANSLATED TO",
+        "INSTANCE",
+        "RULE",
+        "STATE",
+        "IDLE",
+        "EXPIRES",
+        "PACKETS",
+        "BYTES",
     ];
-    let mut table = Table::new(header).right([7, 8, 9, 10]);
+    let mut table = Table::new(header).right([8, 9, 10, 11]);
     for flow in flows {
         table.row([
             flow.protocol,
+            flow.kind,
             endpoint(&flow.original.source, flow.original.source_port),
             endpoint(&flow.original.destination, flow.original.destination_port),
+            changed(&flow.original, &flow.translated),
             flow.instance,
-            endpoint(
-                &flow.translated.destination,
-                flow.translated.destination_port,
-            ),
             flow.rule,
             flow.state,
             seconds(flow.idle_seconds as u64),
@@ -273,6 +320,19 @@ fn print_flows(flows: Vec<api::Flow>) {
         ]);
     }
     print_or(&table, "no flows");
+}
+
+/// The ends of a packet that translation changes: source, destination or both.
+fn changed(original: &api::Endpoints, translated: &api::Endpoints) -> String {
+    let source = |ends: &api::Endpoints| endpoint(&ends.source, ends.source_port);
+    let destination = |ends: &api::Endpoints| endpoint(&ends.destination, ends.destination_port);
+    let mut ends = Vec::new();
+    for end in [source, destination] as [fn(&api::Endpoints) -> String; 2] {
+        if end(original) != end(translated) {
+            ends.push(end(translated));
+        }
+    }
+    ends.join(" -> ")
 }
 
 fn print_drops(drops: api::Drops) {

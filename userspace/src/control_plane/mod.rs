@@ -21,6 +21,9 @@ mod public_ips;
 mod reset;
 mod reverse;
 mod rules;
+mod sides;
+mod snat_ports;
+mod snat_use;
 mod state;
 mod sweep;
 mod switch;
@@ -40,6 +43,9 @@ pub use plan::{PlannedChange, plan};
 pub use ports::PortRange;
 pub use reset::{End, Reset, is_told, resets};
 pub use rules::mappings;
+pub use sides::{instance_of, is_opening, public_address_of};
+pub use snat_ports::{SnatPorts, SnatWay};
+pub use snat_use::{Destinations, PortSet, SnatDestinations, SnatUse, SnatUser, top};
 pub use state::{
     FamilyState, HostInterface, Ring, TableState, VlanDevice, XdpState, needs_kernel, vlan_key,
 };

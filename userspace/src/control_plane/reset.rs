@@ -33,6 +33,8 @@ pub struct Reset {
 /// open or have ended get none.
 pub fn is_told<A: Family>(key: &FlowKey<A>, flow: &Flow<A>, end: End) -> bool {
     key.protocol == u32::from(TCP)
+        // A mapping is no connection.
+        && FlowKind::from_byte(flow.kind) != Some(FlowKind::Mapping)
         && flow.state(key.protocol) == FlowState::Established
         && (end == End::Flush || FlowKind::tcp_reset(flow.kind))
 }
@@ -202,6 +204,15 @@ mod tests {
         let mut of_another = from.1;
         of_another.ports = FlowKey::<V4>::ports_word(80, 40001);
         assert_eq!(resets(&to.0, &to.1, &of_another, End::Idle), []);
+    }
+
+    #[test]
+    fn mappings_are_not_told() {
+        let (mut to, mut from) = v4(true);
+        to.1.kind = FlowKind::Mapping.byte(Direction::ToInstance, true);
+        from.1.kind = FlowKind::Mapping.byte(Direction::FromInstance, true);
+        assert!(!is_told(&to.0, &to.1, End::Flush));
+        assert_eq!(resets(&to.0, &to.1, &from.1, End::Flush), []);
     }
 
     #[test]

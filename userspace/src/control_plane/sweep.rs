@@ -9,6 +9,8 @@ use forebay_common::flow::{
     Direction, Flow, FlowKey, FlowKind, FlowState, is_over, lifetime, marks,
 };
 
+use super::snat_use::SnatUse;
+
 /// What the sweep does about an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Judgement {
@@ -83,6 +85,10 @@ pub struct Census {
     pub is_complete: bool,
     /// Flows by state.
     pub states: BTreeMap<&'static str, u64>,
+    /// SNAT ports in use.
+    pub snat: SnatUse,
+    /// Rule ids that mappings hold.
+    pub mapped: BTreeSet<u32>,
 }
 
 impl Default for Census {
@@ -94,6 +100,8 @@ impl Default for Census {
             untrusted: [0; 2],
             is_complete: true,
             states: BTreeMap::new(),
+            snat: SnatUse::default(),
+            mapped: BTreeSet::new(),
         }
     }
 }
@@ -124,6 +132,8 @@ impl Census {
         for (state, flows) in &former.states {
             *self.states.entry(*state).or_default() += flows;
         }
+        self.snat.extend(&former.snat);
+        self.mapped.extend(&former.mapped);
     }
 
     fn add_flow<A: Family + Into<IpAddr>>(&mut self, key: &FlowKey<A>, flow: &Flow<A>) {
@@ -132,20 +142,26 @@ impl Census {
         {
             return;
         }
+        self.snat.add(key, flow);
+        self.frontends.insert(key.destination.into());
+        if FlowKind::from_byte(flow.kind) == Some(FlowKind::Mapping) {
+            self.mapped.insert(flow.rule);
+            return;
+        }
         *self
             .members
             .entry((flow.rule, flow.destination.into()))
             .or_default() += 1;
-        self.frontends.insert(key.destination.into());
         *self
             .states
             .entry(flow.state(key.protocol).label())
             .or_default() += 1;
     }
 
-    /// Rule ids that flows hold.
+    /// Rule ids that flows and mappings hold.
     pub fn rules(&self) -> BTreeSet<u32> {
-        self.members.keys().map(|(rule, _)| *rule).collect()
+        let of_flows = self.members.keys().map(|(rule, _)| *rule);
+        of_flows.chain(self.mapped.iter().copied()).collect()
     }
 
     /// Flows in a state.
@@ -161,6 +177,30 @@ mod tests {
     use forebay_common::wire::TCP;
 
     use super::*;
+
+    #[test]
+    fn mappings_are_no_flows_and_hold_their_rule_and_address() {
+        let key = FlowKey::<V4> {
+            destination: V4::from(std::net::Ipv4Addr::new(203, 0, 113, 64)),
+            ports: FlowKey::<V4>::ports_word(0, 1024),
+            protocol: u32::from(TCP),
+            ..FlowKey::default()
+        };
+        let entry = |kind: FlowKind| Flow::<V4> {
+            kind: kind.byte(Direction::ToInstance, false),
+            rule: 7,
+            ..Flow::default()
+        };
+        let mut census = Census::default();
+        census.add(&key, &entry(FlowKind::Mapping));
+        assert!(census.members.is_empty() && census.states.is_empty());
+        assert_eq!(census.rules(), BTreeSet::from([7]));
+        assert!(census.frontends.contains(&key.destination.into()));
+        assert_eq!(census.snat.ports.len(), 1);
+        census.add(&key, &entry(FlowKind::OutboundRule));
+        assert_eq!(census.members.values().sum::<u64>(), 1);
+        assert_eq!(census.snat.ports.values().next().unwrap().len(), 1);
+    }
 
     #[test]
     fn only_flows_with_long_timeouts_wait_and_not_for_long() {

@@ -77,7 +77,7 @@ impl Daemon {
             Request::Events { after } => json(self.events.after(after)),
             Request::Drops => json(views::drops(&self.dataplane.reasons()?)),
             Request::Flows(filter) => self.list_flows(filter),
-            Request::FlushFlows(_) => bail!("flows are flushed elsewhere"),
+            Request::FlushFlows(_) | Request::Snat { .. } => bail!("this is answered elsewhere"),
             Request::Explain(question) => json(self.explain(&question).await?),
             Request::Advertise { on } => json(self.advertise(on).await?),
             Request::Reload => json(self.reload().await?),
@@ -272,11 +272,17 @@ pub(super) fn require_instance(
     filter: &api::FlowFilter,
 ) -> Result<()> {
     match &filter.instance {
-        Some(name) if !config.instances.iter().any(|one| one.name == *name) => {
-            bail!("no instance is called {name}; `forebay show instances` lists them")
-        }
-        _ => Ok(()),
+        Some(name) => require_name(config, name),
+        None => Ok(()),
     }
+}
+
+/// Refuses the name of an instance that there is not.
+pub(super) fn require_name(config: &config::model::Config, name: &str) -> Result<()> {
+    if !config.instances.iter().any(|one| one.name == name) {
+        bail!("no instance is called {name}; `forebay show instances` lists them")
+    }
+    Ok(())
 }
 
 fn key<A>(question: &Question, source: A, destination: A) -> FlowKey<A>

@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use anyhow::Result;
 use forebay_common::abi::{RetireBatch, Settings};
-use forebay_common::flow::{Direction, Flow, FlowKey, FlowKind, UntrustedSet, lifetime, marks};
+use forebay_common::flow::{Flow, FlowKey, FlowKind, UntrustedSet, lifetime, marks};
 
 use crate::api;
 use crate::clock::TickRate;
 use crate::config::model::Config;
-use crate::control_plane::Ids;
+use crate::control_plane::{Ids, instance_of, is_opening, public_address_of};
 use crate::dataplane::{FlowFamily, FlowTable, Flows};
 use crate::explain::protocol_name;
 
@@ -71,8 +71,7 @@ impl FlowView<'_> {
         if listed.len() >= filter.limit {
             return false;
         }
-        let is_first = FlowKind::direction(flow.kind) == Direction::ToInstance
-            && flow.marks & marks::RETIRING == 0;
+        let is_first = is_opening(flow.kind) && flow.marks & marks::RETIRING == 0;
         if is_first && lets_through(self.config, filter, key, flow) {
             // An other direction that cannot be read tells nothing more about the flow.
             let reply = reply_of(&flow.reply_key(key.protocol)).ok().flatten();
@@ -107,9 +106,9 @@ impl FlowView<'_> {
             ports: flow.ports,
             protocol: key.protocol,
         };
-        let instance = self.config.owner_of(flow.destination.into());
-        let holds =
-            |frontend: &&crate::config::model::Frontend| frontend.has(key.destination.into());
+        let instance = self.config.owner_of(instance_of(key, flow));
+        let public = public_address_of(key, flow);
+        let holds = |frontend: &&crate::config::model::Frontend| frontend.has(public);
         Some(api::Flow {
             protocol: protocol_name(key.protocol),
             kind: FlowKind::from_byte(flow.kind)
@@ -134,7 +133,7 @@ impl FlowView<'_> {
     }
 }
 
-/// Whether a filter lets a flow through, by its direction towards the instance.
+/// Whether a filter lets a flow through, by the entry that its opener's packets meet.
 pub(super) fn lets_through<A: FlowFamily>(
     config: &Config,
     filter: &api::FlowFilter,
@@ -142,13 +141,16 @@ pub(super) fn lets_through<A: FlowFamily>(
     flow: &Flow<A>,
 ) -> bool {
     let is = |wanted: Option<IpAddr>, found: A| wanted.is_none_or(|wanted| wanted == found.into());
-    let instance = || {
-        let owner = config.owner_of(flow.destination.into());
-        owner.map(|member| member.instance)
+    let is_of = |instance: &String| {
+        // An instance may talk to another one.
+        [instance_of(key, flow), flow.destination.into()]
+            .into_iter()
+            .filter_map(|address| config.owner_of(address))
+            .any(|owner| owner.instance == *instance)
     };
     is(filter.source, key.source)
         && is(filter.destination, key.destination)
-        && (filter.instance.is_none() || filter.instance == instance())
+        && filter.instance.as_ref().is_none_or(is_of)
 }
 
 fn endpoints<A: FlowFamily>(key: &FlowKey<A>) -> api::Endpoints {

@@ -14,7 +14,7 @@ use super::flows::lets_through;
 use super::sweeper::{ask, send};
 use crate::api::{self, FlowFilter, Flushed};
 use crate::config::model::Config;
-use crate::control_plane::{End, Reset};
+use crate::control_plane::{End, Reset, is_opening};
 use crate::dataplane::{FlowFamily, FlowTable, Flows, Plain};
 use crate::host::ResetSocket;
 
@@ -90,16 +90,23 @@ impl Job {
         RetireBatch<A>: Plain,
         UntrustedSet<A>: Plain,
     {
-        let mut keys = Vec::new();
+        let (mut keys, mut mappings) = (Vec::new(), Vec::new());
         table.visit(|key, flow| {
-            let is_first = FlowKind::direction(flow.kind) == Direction::ToInstance
-                && flow.marks & marks::RETIRING == 0;
-            if is_first && lets_through(&self.config, &self.filter, key, flow) {
-                keys.push(*key);
+            let list = match is_opening(flow.kind) {
+                true => &mut keys,
+                false if is_mapping(flow.kind) => &mut mappings,
+                false => return true,
+            };
+            if flow.marks & marks::RETIRING == 0
+                && lets_through(&self.config, &self.filter, key, flow)
+            {
+                list.push(*key);
             }
             true
         })?;
         let ended = table.flush(&keys)?;
+        // Else the next flow would go on with the same port.
+        table.flush(&mappings)?;
         let told = resets(table, &ended)?;
         send(self.resets.as_deref(), &told);
         Ok((ended, told))
@@ -116,14 +123,19 @@ impl Job {
     {
         let mut keys = Vec::new();
         table.visit_untrusted(|key, flow| {
-            let is_first = FlowKind::direction(flow.kind) == Direction::ToInstance;
-            if is_first && lets_through(&self.config, &self.filter, key, flow) {
+            if is_opening(flow.kind) && lets_through(&self.config, &self.filter, key, flow) {
                 keys.push(*key);
             }
             true
         })?;
         Ok(table.forget(&keys)?.len())
     }
+}
+
+/// Whether it is the port that an instance's port has, under the instance's address.
+fn is_mapping(kind: u8) -> bool {
+    FlowKind::from_byte(kind) == Some(FlowKind::Mapping)
+        && FlowKind::direction(kind) == Direction::FromInstance
 }
 
 fn resets<A: FlowFamily>(table: &FlowTable<A>, ended: &[FlowKey<A>]) -> Result<Vec<Reset>>

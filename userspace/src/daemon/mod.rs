@@ -10,6 +10,9 @@ mod nat_ports;
 mod outbound_sizes;
 mod outbound_views;
 mod resize;
+mod snat;
+mod snat_events;
+mod snat_views;
 mod start;
 mod sweeper;
 mod views;
@@ -23,6 +26,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::MissedTickBehavior;
 
 use crate::advertise::Advertiser;
 use crate::api;
@@ -37,6 +41,7 @@ use crate::host::{
     HostChange, Neighbors, Netlink, Offloads, ProxyEntries, ResetSocket, Sysctls, facts,
     follow_host, release_neighbors,
 };
+use snat::{Counted, SnatWatch};
 use sweeper::{Swept, Terms};
 
 /// Jiffies and boot clock drift apart (one is slewed); they are compared anew this often.
@@ -95,6 +100,7 @@ pub struct Daemon {
     /// What is claimed may be something else than what the advertiser was told.
     claims_changed: bool,
     events: Events,
+    snat: SnatWatch,
 }
 
 /// What wakes the loop.
@@ -102,6 +108,7 @@ struct Sources {
     calls: mpsc::Receiver<Call>,
     sweeps: mpsc::Receiver<Swept>,
     host_changes: mpsc::Receiver<HostChange>,
+    snat_counts: mpsc::Receiver<Counted>,
     hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
@@ -117,7 +124,7 @@ pub async fn run(options: Options, loaded: Loaded) -> Result<()> {
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
-    let (daemon, calls) = start::start(options, loaded).await?;
+    let (daemon, calls, snat_counts) = start::start(options, loaded).await?;
     let (send_sweeps, sweeps) = mpsc::channel(1);
     let (flows, terms) = (daemon.flows.subscribe(), daemon.terms.subscribe());
     let resets = daemon.resets.clone();
@@ -129,6 +136,7 @@ pub async fn run(options: Options, loaded: Loaded) -> Result<()> {
         calls,
         sweeps,
         host_changes: follow_host()?,
+        snat_counts,
         hangup: signals.0,
         terminate: signals.1,
         interrupt: signals.2,
@@ -140,6 +148,8 @@ pub async fn run(options: Options, loaded: Loaded) -> Result<()> {
 impl Daemon {
     async fn work(mut self, mut sources: Sources) -> Result<()> {
         let mut clock_check = tokio::time::interval(CLOCK_CHECK);
+        let mut snat_look = tokio::time::interval(snat::LOOK);
+        snat_look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // What changed between the first look at the host and the subscription.
         self.host_changed(HostChange {
             interfaces: true,
@@ -154,6 +164,8 @@ impl Daemon {
                 Some(call) = sources.calls.recv() => self.called(call).await,
                 Some(swept) = sources.sweeps.recv() => self.swept(swept),
                 Some(change) = sources.host_changes.recv() => self.host_changed(change).await,
+                _ = snat_look.tick() => self.look_at_snat(),
+                Some(counted) = sources.snat_counts.recv() => self.snat_counted(counted),
                 _ = clock_check.tick() => {
                     self.check_clock();
                     // Notices may be lost when there are too many of them.
@@ -177,6 +189,7 @@ impl Daemon {
         let answer = match call.request {
             // Takes a while, which others need not wait for.
             api::Request::FlushFlows(filter) => return self.flush_flows(filter, call.reply),
+            api::Request::Snat { instance } => return self.show_snat(instance, call.reply),
             request => self.answer(request).await,
         };
         // Who asked may have gone.
@@ -235,6 +248,7 @@ impl Daemon {
 
     fn swept(&mut self, swept: Swept) {
         self.census = swept.census.clone();
+        self.judge_snat_use();
         if let Err(error) = self.handle(Event::Census(swept.census)) {
             log::warn!("freeing what no flow holds any more: {error:#}");
         }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
+use super::answers::require_name;
 use super::views::{View, protocol, text};
 use crate::api;
 use crate::config::model::{Config, Instance, IpConfig, MemberRef, OutboundRule, Pool, PublicIp};
@@ -58,14 +59,15 @@ impl View<'_> {
 
     /// `outbound-ips`
     pub(super) fn outbound_ips(&self, name: &str) -> Result<api::OutboundIps> {
-        let mut instances = self.config.instances.iter();
-        let Some(instance) = instances.find(|instance| instance.name == name) else {
-            bail!("no instance is called {name}; `forebay show instances` lists them");
-        };
+        require_name(self.config, name)?;
+        let instances = self.config.instances.iter();
+        let named = instances.filter(|instance| instance.name == name);
         let outward = Outward::of(self.config);
-        let targets: Vec<MemberRef> = (instance.ip_configs.iter())
-            .map(|ip_config| target(instance, ip_config))
-            .collect();
+        let targets = named.flat_map(|instance| {
+            let ip_configs = instance.ip_configs.iter();
+            ip_configs.map(|ip_config| target(instance, ip_config))
+        });
+        let targets: Vec<MemberRef> = targets.collect();
         let used = targets.iter().flat_map(|target| outward.used(target));
         let possible = targets.iter().flat_map(|target| outward.possible(target));
         Ok(api::OutboundIps {

@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 use anyhow::{Context, Result, bail};
 use tokio::sync::{mpsc, watch};
 
+use super::snat::{Counted, SnatWatch};
 use super::{Daemon, InForce, Options, nat_ports, resize};
 use crate::advertise::Advertiser;
 use crate::config::model::Config;
@@ -29,10 +30,10 @@ const CAP_SYS_ADMIN: u32 = 21;
 /// File in the state folder that says where the pins are.
 const PINS: &str = "pins";
 
-pub(super) async fn start(
-    options: Options,
-    loaded: Loaded,
-) -> Result<(Daemon, mpsc::Receiver<Call>)> {
+/// A daemon that runs, what it is asked, and the counts that it has begun.
+type Started = (Daemon, mpsc::Receiver<Call>, mpsc::Receiver<Counted>);
+
+pub(super) async fn start(options: Options, loaded: Loaded) -> Result<Started> {
     require_privilege()?;
     let config = Arc::new(loaded.config);
     for warning in &loaded.warnings {
@@ -68,7 +69,7 @@ async fn begin(
     host: Vec<HostInterface>,
     key: [u64; 2],
     pins: Pins,
-) -> Result<(Daemon, mpsc::Receiver<Call>)> {
+) -> Result<Started> {
     let nat_ports = nat_ports::read(&config.node.state_dir)?;
     let wanted = flow_capacity(config);
     let sizes = sizes(wanted);
@@ -97,6 +98,7 @@ async fn begin(
         log::warn!("nobody is told by a RST that a flow ends: {error:#}");
     });
     let neighbors = Neighbors::start(&config.node.state_dir)?;
+    let (snat, snat_counts) = SnatWatch::new();
     let mut daemon = Daemon {
         options,
         neighbors,
@@ -118,6 +120,7 @@ async fn begin(
         taken: BTreeSet::new(),
         claims_changed: false,
         events: Events::default(),
+        snat,
     };
     let bring_up = |daemon: &mut Daemon| -> Result<()> {
         daemon.handle(Event::Host(host.clone()))?;
@@ -154,7 +157,7 @@ async fn begin(
         config.rules.len() + config.inbound_nat_rules.len(),
         host.len()
     );
-    Ok((daemon, calls))
+    Ok((daemon, calls, snat_counts))
 }
 
 impl Daemon {

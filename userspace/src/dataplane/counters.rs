@@ -29,14 +29,14 @@ impl Counters {
 
     /// Packets by reason; reasons without packets too.
     pub(super) fn reasons(&self) -> Result<BTreeMap<Reason, u64>> {
-        let read = |reason: &Reason| {
-            let values = self
-                .reasons
-                .get(&(*reason as u32), 0)
-                .context("read the counters")?;
-            Ok((*reason, values.iter().sum()))
-        };
+        let read = |reason: &Reason| Ok((*reason, self.reason(*reason)?));
         Reason::ALL.iter().map(read).collect()
+    }
+
+    /// Packets by one reason.
+    pub(super) fn reason(&self, reason: Reason) -> Result<u64> {
+        let values = self.reasons.get(&(reason as u32), 0);
+        Ok(values.context("read the counters")?.iter().sum())
     }
 
     /// Puts the counters of a rule back to zero.

@@ -9,6 +9,7 @@ mod log;
 mod object;
 mod pins;
 mod resize;
+mod snat;
 mod sys;
 mod tables;
 
@@ -27,6 +28,7 @@ pub use attach::Attached;
 pub use flows::{Cursor, FlowFamily, FlowTable, Flows, Slice, Sweep};
 use pins::FlowPins;
 pub use pins::Pins;
+pub use snat::WayCount;
 pub use sys::Plain;
 
 use crate::clock::{Clock, TickRate};
@@ -50,6 +52,7 @@ struct Loaded {
     object: Ebpf,
     tables: tables::Tables,
     counters: counters::Counters,
+    way_counts: snat::WayCounts,
     clocks: OwnedFd,
     clocks_program: OwnedFd,
     moving: OwnedFd,
@@ -87,6 +90,7 @@ fn load(pins: &Pins, flow_pins: &[FlowPins; 2], sizes: Sizes) -> Result<(Loaded,
     let moving = descriptor(object::map(&mut object, names::MOVING)?)?;
     let occupied = descriptor(object::map(&mut object, names::OCCUPIED)?)?;
     let clocks_program = program_descriptor(&mut object, names::CLOCKS_PROGRAM)?;
+    let way_counts = snat::WayCounts::find(&object)?;
     let tables = tables::Tables::take(&mut object)?;
     let counters = counters::Counters::take(&mut object)?;
     log::follow(&mut object)?;
@@ -94,6 +98,7 @@ fn load(pins: &Pins, flow_pins: &[FlowPins; 2], sizes: Sizes) -> Result<(Loaded,
         object,
         tables,
         counters,
+        way_counts,
         clocks,
         clocks_program,
         moving,
@@ -198,9 +203,20 @@ impl Dataplane {
         self.loaded.counters.reasons()
     }
 
+    /// Packets that were refused for want of a SNAT port, whether or not their sender was told.
+    pub fn snat_refused(&self) -> Result<u64> {
+        let counters = &self.loaded.counters;
+        Ok(counters.reason(Reason::SnatRefused)? + counters.reason(Reason::SnatExhausted)?)
+    }
+
     /// Counters of a rule id.
     pub fn rule_counters(&self, id: u32) -> Result<RuleCounters> {
         self.loaded.counters.rule(id)
+    }
+
+    /// What became of the flows that sources wanted to open.
+    pub fn way_counts(&self) -> Result<Vec<WayCount>> {
+        self.loaded.way_counts.read()
     }
 
     /// Jiffies and boot clock, read together by the kernel.

@@ -1,11 +1,15 @@
 //! What operators are told of: the last events, and the conditions that are open. Each is logged as well.
 //! The time is given, so that nothing here depends on a clock.
 
+mod refusals;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+
+pub use refusals::Refusals;
 
 use crate::api;
 
