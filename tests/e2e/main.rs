@@ -53,3 +53,4 @@ mod tcp_reset;
 mod udp;
 mod under_load;
 mod unlisted;
+mod whoami;

@@ -28,12 +28,11 @@ const TABLES: [MissingTable; 2] = [
     table("security_group", "a security group"),
 ];
 
-const KEYS: [MissingKey; 13] = [
+const KEYS: [MissingKey; 12] = [
     key("node", "full_nat_ipv4", "full-nat", UNSET, is_set),
     key("node", "full_nat_ipv6", "full-nat", UNSET, is_set),
     key("timeouts", "drain", "draining", UNSET, is_set),
     key("api", "metrics", "the metrics server", UNSET, is_set),
-    key("api", "whoami", "whoami", UNSET, is_set),
     key("api", "group", "reading by a system group", UNSET, is_set),
     key("log", "flow_log", "the flow log", UNSET, is_set),
     key(

@@ -16,6 +16,7 @@ mod snat_views;
 mod start;
 mod sweeper;
 mod views;
+mod whoami;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -41,6 +42,7 @@ use crate::host::{
     HostChange, Neighbors, Netlink, Offloads, ProxyEntries, ResetSocket, Sysctls, facts,
     follow_host, release_neighbors,
 };
+use crate::whoami::{Answers, Whoami};
 use snat::{Counted, SnatWatch};
 use sweeper::{Swept, Terms};
 
@@ -101,6 +103,8 @@ pub struct Daemon {
     claims_changed: bool,
     events: Events,
     snat: SnatWatch,
+    whoami: Option<Whoami>,
+    answers: watch::Sender<Arc<Answers>>,
 }
 
 /// What wakes the loop.
@@ -168,6 +172,7 @@ impl Daemon {
                 Some(counted) = sources.snat_counts.recv() => self.snat_counted(counted),
                 _ = clock_check.tick() => {
                     self.check_clock();
+                    self.listen_for_whoami().await;
                     // Notices may be lost when there are too many of them.
                     self.host_changed(HostChange { interfaces: true, hops: false }).await;
                 }
@@ -301,6 +306,7 @@ impl Daemon {
     async fn reload(&mut self) -> Result<api::Report> {
         let outcome = self.run_file().await;
         self.tell_reload(&outcome);
+        self.keep_whoami().await;
         outcome
     }
 

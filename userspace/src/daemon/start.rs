@@ -121,6 +121,8 @@ async fn begin(
         claims_changed: false,
         events: Events::default(),
         snat,
+        whoami: None,
+        answers: watch::Sender::new(Arc::default()),
     };
     let bring_up = |daemon: &mut Daemon| -> Result<()> {
         daemon.handle(Event::Host(host.clone()))?;
@@ -149,6 +151,7 @@ async fn begin(
     daemon.go_on_resizing()?;
     daemon.keep_neighbors();
     daemon.neighbors.begun().await;
+    daemon.keep_whoami().await;
     daemon.ready = true;
     daemon.tell_loaded();
     log::info!(

@@ -92,15 +92,22 @@ impl<'c> Outward<'c> {
 
     /// The addresses that it goes out with now, IPv4 first.
     pub fn used(&self, target: &MemberRef) -> BTreeSet<IpNet> {
-        let of_family = |family| match self.public_address(target, family) {
+        let families = Family::ALL.into_iter();
+        families
+            .flat_map(|family| self.used_over(target, family))
+            .collect()
+    }
+
+    /// The addresses of one family that it goes out with now.
+    pub fn used_over(&self, target: &MemberRef, family: Family) -> BTreeSet<IpNet> {
+        match self.public_address(target, family) {
             Some(address) => BTreeSet::from([IpNet::from(address)]),
             None => {
                 let shares = self.shares_of(target, family);
                 let names = shares.flat_map(|share| &share.frontends);
                 self.addresses(names.map(String::as_str), family)
             }
-        };
-        Family::ALL.into_iter().flat_map(of_family).collect()
+        }
     }
 
     /// The addresses that it may go out with by any method that the configuration has for it, whichever of them
@@ -154,7 +161,8 @@ impl<'c> Outward<'c> {
         indices.map(|index| &self.plan.shares[*index])
     }
 
-    fn addresses<'n>(
+    /// The addresses of one family that frontends have.
+    pub fn addresses<'n>(
         &self,
         frontends: impl Iterator<Item = &'n str>,
         family: Family,

@@ -119,14 +119,6 @@ fn keys_of_single_tables() {
         ),
         (
             "api",
-            "whoami = \"10.0.0.1:9471\"",
-            "api.whoami",
-            "\"10.0.0.1:9471\"",
-            "\"\"",
-            "whoami",
-        ),
-        (
-            "api",
             "group = \"adm\"",
             "api.group",
             "\"adm\"",

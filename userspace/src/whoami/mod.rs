@@ -1,0 +1,219 @@
+//! `GET /whoami`: tells an instance how it goes out. It is the one thing that instances may ask the node, so a
+//! connection is one short question, and they are few at a time.
+
+mod answers;
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+
+pub use answers::{Answer, Answers, Ports};
+
+/// Connections at a time; more wait.
+const CONNECTIONS: usize = 64;
+/// How long a connection may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A server; it ends when this is dropped.
+pub struct Whoami {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Whoami {
+    /// Listens on an address.
+    ///
+    /// # Errors
+    /// The host has no such address, or somebody else has the port.
+    pub async fn listen(
+        address: SocketAddr,
+        answers: watch::Receiver<Arc<Answers>>,
+    ) -> Result<Self> {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("listen on {address} ([api].whoami)"))?;
+        let address = listener.local_addr().context("ask for the address")?;
+        let task = tokio::spawn(accept(listener, answers));
+        Ok(Self { address, task })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Whoami {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, answers: watch::Receiver<Arc<Answers>>) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        // Never closed.
+        let Ok(permit) = room.clone().acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let answers = answers.clone();
+                tokio::spawn(async move {
+                    let source = peer.ip().to_canonical();
+                    let _ = tokio::time::timeout(PATIENCE, serve(stream, source, &answers)).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                log::warn!("whoami: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, source: IpAddr, answers: &watch::Receiver<Arc<Answers>>) {
+    let answer = |request: Request<Incoming>| {
+        let answers = answers.borrow().clone();
+        async move {
+            let (method, path) = (request.method(), request.uri().path());
+            Ok::<_, Infallible>(respond(method, path, source, &answers))
+        }
+    };
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service_fn(answer));
+    if let Err(error) = connection.await {
+        log::debug!("whoami: {source}: {error}");
+    }
+}
+
+fn respond(
+    method: &Method,
+    path: &str,
+    source: IpAddr,
+    answers: &Answers,
+) -> Response<Full<Bytes>> {
+    if path != "/whoami" {
+        return refusal(StatusCode::NOT_FOUND, "only /whoami is here");
+    }
+    if method != Method::GET && method != Method::HEAD {
+        let mut refused = refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered");
+        refused
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refused;
+    }
+    match answers
+        .for_source(source)
+        .map(|answer| serde_json::to_vec(&answer))
+    {
+        Some(Ok(body)) => json(StatusCode::OK, body),
+        Some(Err(_)) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "the answer is no JSON"),
+        None => {
+            let message = format!("{source} is no address of an instance");
+            refusal(StatusCode::NOT_FOUND, &message)
+        }
+    }
+}
+
+fn refusal(status: StatusCode, message: &str) -> Response<Full<Bytes>> {
+    let body = serde_json::json!({ "error": message });
+    json(status, body.to_string().into_bytes())
+}
+
+fn json(status: StatusCode, mut body: Vec<u8>) -> Response<Full<Bytes>> {
+    body.push(b'\n');
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    async fn ask(address: SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    async fn server() -> (Whoami, watch::Sender<Arc<Answers>>) {
+        let source = IpAddr::from([127, 0, 0, 1]);
+        let answer = Answer {
+            source,
+            instance: "me".to_owned(),
+            ip_config: "primary".to_owned(),
+            method: "none",
+            address: None,
+            addresses: Vec::new(),
+            ports: Vec::new(),
+        };
+        let mut known = Answers::default();
+        known.by_source.insert(source, answer);
+        let (sender, answers) = watch::channel(Arc::new(known));
+        // Dual stack: IPv4 comes mapped.
+        let any = "[::]:0".parse().unwrap();
+        (Whoami::listen(any, answers).await.unwrap(), sender)
+    }
+
+    #[tokio::test]
+    async fn an_instance_is_told_who_it_is_and_nothing_else_is_served() {
+        let (whoami, answers) = server().await;
+        let address = SocketAddr::from(([127, 0, 0, 1], whoami.address().port()));
+        let told = ask(address, "GET /whoami HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert!(told.starts_with("HTTP/1.1 200 OK\r\n"), "{told}");
+        assert!(told.contains("\"instance\":\"me\""), "{told}");
+        for (request, status) in [
+            ("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", "404"),
+            (
+                "POST /whoami HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+                "405",
+            ),
+            ("nonsense\r\n\r\n", "400"),
+        ] {
+            let told = ask(address, request).await;
+            assert!(told.starts_with(&format!("HTTP/1.1 {status}")), "{told}");
+        }
+        answers.send_replace(Arc::new(Answers::default()));
+        let told = ask(address, "GET /whoami HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert!(
+            told.starts_with("HTTP/1.1 404") && told.contains("127.0.0.1"),
+            "{told}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_dropped_listens_no_more() {
+        let (whoami, _answers) = server().await;
+        let address = SocketAddr::from(([127, 0, 0, 1], whoami.address().port()));
+        drop(whoami);
+        for _ in 0..50 {
+            if TcpStream::connect(address).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("it still listens");
+    }
+}
