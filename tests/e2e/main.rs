@@ -46,6 +46,7 @@ mod restart;
 mod run_refuses;
 mod shared;
 mod show;
+mod snat_events;
 mod spread;
 mod tagged;
 mod takeover;
