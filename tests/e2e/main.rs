@@ -37,6 +37,7 @@ mod malformed;
 mod neighbors;
 mod next_hops;
 mod not_ours;
+mod outbound;
 mod path_mtu;
 mod public_ip_commands;
 mod redirects;

@@ -54,6 +54,7 @@ fn icmp_echo_errors_and_path_mtu_from_beyond_the_instances_reach_the_client() {
         name: far.host.name.clone(),
         ipv4: far.host.ipv4,
         ipv6: far.host.ipv6,
+        public_ip: None,
     });
     scene.config.pools[0].members = vec![(far.host.name.clone(), 1)];
     let text = scene.config.to_string();

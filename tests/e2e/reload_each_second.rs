@@ -78,6 +78,7 @@ const ALL: [Change; 18] = [
             name: "web-4".to_owned(),
             ipv4: [10, 0, 1, 14].into(),
             ipv6: [0xfd00, 1, 0, 0, 0, 0, 0, 0x14].into(),
+            public_ip: None,
         });
     }),
     ("web-4", |file| file.config.instances.truncate(3)),

@@ -1,11 +1,14 @@
 //! Two CPUs meet over one flow.
 
+use std::collections::BTreeMap;
+
+use forebay_common::abi::Way;
 use forebay_common::reason::Reason;
 use forebay_tests::engine::{Action, Engine, Live, with_live};
-use forebay_tests::frame::{Frame, SYN};
+use forebay_tests::frame::{Frame, SYN, TCP, UDP};
 use forebay_tests::network::IpVersion;
-use forebay_tests::network::plan::{FRONTEND_2, Link};
-use forebay_tests::world::{Flows, GRACE, IDLE, NOW, Pair, RULE_WEB, World};
+use forebay_tests::network::plan::{CLIENT, FRONTEND_2, INSTANCES, Link};
+use forebay_tests::world::{Flows, GRACE, IDLE, NOW, Outward, Pair, RULE_WEB, World};
 
 use crate::invariants::assert_paired;
 
@@ -130,6 +133,73 @@ fn two_frontends_race_for_one_reply_tuple() {
         let flows = live.flows();
         assert_kept(&flows);
         assert_all_paired(&flows);
+    });
+}
+
+/// First packets of instances to one destination, each list of another instance.
+fn outbound(version: IpVersion, protocol: u8) -> [Vec<(Vec<u8>, &'static Link)>; 2] {
+    [0, 1].map(|number| {
+        let instance = INSTANCES[number];
+        sent((0..CONNECTIONS).map(|port| {
+            Frame {
+                macs: [instance.mac, instance.link.mac],
+                ingress: instance.link,
+                protocol,
+                ..Frame::of(version)
+                    .coming_from(instance.host, 33_000 + port)
+                    .towards(CLIENT, 443)
+                    .flagged(if protocol == TCP { SYN } else { 0 })
+            }
+        }))
+    })
+}
+
+#[test]
+fn two_cpus_never_give_one_port_to_two_flows() {
+    two_cpus_meet(|live, version| {
+        for (protocol, flags) in [(TCP, 0), (UDP, 0), (UDP, Way::ENDPOINT_INDEPENDENT)] {
+            let mut world = World::default();
+            // Both have the same ports, of which there are enough for all but one flow.
+            let ports = 2_000..=2_000 + CONNECTIONS - 2;
+            for instance in &INSTANCES[..2] {
+                let outward = Outward::by(FRONTEND_2, ports.clone()).flagged(flags);
+                world.add_way(instance.host, &outward);
+            }
+            live.load(&world);
+            let actions = live.race(&outbound(version, protocol));
+            let flows = live.flows();
+            assert_paired(&flows.v4, &BTreeMap::new());
+            assert_paired(&flows.v6, &BTreeMap::new());
+            let refused = |action: &&Action| **action != Action::Redirect;
+            let refused = actions.iter().flatten().filter(refused).count();
+            let entries = flows.v4.len() + flows.v6.len();
+            let halves = if flags == 0 { 2 } else { 4 };
+            let opened = 2 * usize::from(CONNECTIONS) - refused;
+            assert!(opened <= usize::from(CONNECTIONS) - 1, "{opened}");
+            assert_eq!(entries, halves * opened, "{:?}", live.counted());
+            // A port that is free is found.
+            assert_eq!(opened, usize::from(CONNECTIONS) - 1, "{:?}", live.counted());
+        }
+    });
+}
+
+#[test]
+fn one_first_packet_of_an_instance_on_two_cpus_takes_one_port() {
+    two_cpus_meet(|live, version| {
+        for (protocol, flags) in [(TCP, 0), (UDP, 0), (UDP, Way::ENDPOINT_INDEPENDENT)] {
+            let mut world = World::default();
+            let outward = Outward::by(FRONTEND_2, 2_000..=2_999).flagged(flags);
+            world.add_way(INSTANCES[0].host, &outward);
+            live.load(&world);
+            let [list, _] = outbound(version, protocol);
+            live.race(&[list.clone(), list]);
+            let flows = live.flows();
+            assert_paired(&flows.v4, &BTreeMap::new());
+            assert_paired(&flows.v6, &BTreeMap::new());
+            let halves = if flags == 0 { 2 } else { 4 };
+            let entries = flows.v4.len() + flows.v6.len();
+            assert_eq!(entries, halves * usize::from(CONNECTIONS));
+        }
     });
 }
 

@@ -2,7 +2,8 @@
 
 use super::first::without_flow;
 use super::{
-    Goes, Outcome, Step, conclude, echo, is_longer_than_frame, key_of, neighbor, ping, public, vlan,
+    Goes, Outcome, Step, conclude, echo, is_longer_than_frame, key_of, may_be_ours, neighbor, ping,
+    public, vlan,
 };
 use crate::abi::{Owner, Settings};
 use crate::family::{Family, V4, V6};
@@ -63,11 +64,17 @@ fn message<A: Network, F: Frame, T: Tables<A>>(
     if A::is_icmp_error(kind) {
         return Ok(Step::stage(Goes::Quoted));
     }
-    if public::is_to_one(tables, &key) {
-        return Ok(Step::stage(Goes::Public));
-    }
     let noted = tables.per_cpu(|cpu| cpu.first = 0);
     noted.ok_or(Reason::NotLoaded)?;
+    if public::is_to_one(tables, &key) {
+        // An instance may answer a ping that came by way of the public IP's own ports.
+        if kind == A::ECHO[1] && may_be_ours(tables, key.source) {
+            let [a, b, ..] = message.rest.get().to_ne_bytes();
+            let identifier = u16::from_ne_bytes([a, b]);
+            return ping::hand_over(tables, &key, upper.start, false, identifier);
+        }
+        return Ok(Step::stage(Goes::Public));
+    }
     of_an_instance(frame, tables, settings, ip, upper.start)
 }
 
@@ -87,7 +94,7 @@ pub(super) fn of_an_instance<A: Family, F: Frame, T: Tables<A>>(
     let identifier = u16::from_ne_bytes([a, b]);
     if message.kind.host() == u16::from(A::ECHO[1]) << 8 {
         let owner = tables.owner(key.destination);
-        if owner.is_some_and(|owner| owner.roles & Owner::SNAT != 0) {
+        if owner.is_some_and(|owner| owner.roles & Owner::FRONTEND != 0) {
             return ping::hand_over(tables, &key, start, false, identifier);
         }
     }

@@ -93,7 +93,15 @@ fn echo<A: Network, F: Frame, T: Tables<A>>(
     let Some(flow) = flow else {
         let device = vlan::ingress_device(frame, tables);
         let is_request = key.source_port() != 0 || key.destination_port() == 0;
-        let reason = without_flow(tables, key, device, Reason::NoFlow);
+        if !is_request && public::is_to_one(tables, key) {
+            return Ok(Step::stage(Goes::Public));
+        }
+        let none = if is_request {
+            Reason::NoFlow
+        } else {
+            Reason::Protocol
+        };
+        let reason = without_flow(tables, key, device, none);
         let opens = reason == Reason::NoOutbound || public::is_to_one(tables, key);
         if !is_request || attempt != 0 || !opens {
             return Err(reason);

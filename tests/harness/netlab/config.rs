@@ -59,6 +59,8 @@ pub struct Instance {
     pub ipv4: Ipv4Addr,
     /// `ipv6`
     pub ipv6: Ipv6Addr,
+    /// `public_ip`
+    pub public_ip: Option<&'static str>,
 }
 
 /// `[[pool]]`
@@ -91,6 +93,8 @@ pub struct Rule {
     pub idle_timeout: Option<&'static str>,
     /// `tcp_reset`
     pub tcp_reset: Option<bool>,
+    /// `outbound_snat`
+    pub outbound_snat: Option<bool>,
 }
 
 impl Rule {
@@ -106,6 +110,7 @@ impl Rule {
             distribution: "5-tuple",
             idle_timeout: None,
             tcp_reset: None,
+            outbound_snat: None,
         }
     }
 }
@@ -118,6 +123,7 @@ impl Config {
             name: instance.name.clone(),
             ipv4: instance.ipv4,
             ipv6: instance.ipv6,
+            public_ip: None,
         });
         Self {
             interfaces: lab.interfaces.iter().map(|&name| name.to_owned()).collect(),
@@ -186,11 +192,17 @@ impl fmt::Display for Config {
                 "\n[[frontend]]\nname = {name:?}\nipv4 = \"{ipv4}\"\nipv6 = \"{ipv6}\""
             )?;
         }
-        for Instance { name, ipv4, ipv6 } in &self.instances {
+        for instance in &self.instances {
+            let Instance {
+                name, ipv4, ipv6, ..
+            } = instance;
             writeln!(
                 out,
                 "\n[[instance]]\nname = {name:?}\nipv4 = \"{ipv4}\"\nipv6 = \"{ipv6}\""
             )?;
+            if let Some(public_ip) = instance.public_ip {
+                writeln!(out, "public_ip = {public_ip:?}")?;
+            }
         }
         self.pools.iter().try_for_each(|pool| pool.fmt(out))?;
         self.rules.iter().try_for_each(|rule| rule.fmt(out))?;
@@ -223,6 +235,7 @@ impl fmt::Display for Rule {
             distribution,
             idle_timeout,
             tcp_reset,
+            outbound_snat,
         } = self;
         writeln!(out, "\n[[rule]]\nname = {name:?}\nfrontend = {frontend:?}")?;
         writeln!(out, "protocol = {protocol:?}\nport = {port}")?;
@@ -235,6 +248,9 @@ impl fmt::Display for Rule {
         }
         if let Some(reset) = tcp_reset {
             writeln!(out, "tcp_reset = {reset}")?;
+        }
+        if let Some(outbound_snat) = outbound_snat {
+            writeln!(out, "outbound_snat = {outbound_snat}")?;
         }
         Ok(())
     }

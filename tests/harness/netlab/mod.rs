@@ -11,6 +11,7 @@ pub mod client;
 pub mod config;
 mod forebay;
 mod lab;
+pub mod mirror;
 mod namespace;
 mod nics;
 mod pass_program;
