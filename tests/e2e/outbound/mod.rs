@@ -1,6 +1,8 @@
 //! Instances reach the outside.
 
+mod discovery;
 mod exhaustion;
+mod ftp;
 mod hairpin;
 mod icmp;
 mod ports;

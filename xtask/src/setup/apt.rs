@@ -7,8 +7,12 @@ use anyhow::{Result, bail};
 
 use crate::process;
 
-/// The package whose service must stay off.
-const WEB_SERVER: &str = "nginx-light";
+/// Packages whose programs are wanted as such, and the services of theirs that must stay off.
+const SERVICES: &[(&str, &str)] = &[
+    ("nginx-light", "nginx.service"),
+    ("coturn", "coturn.service"),
+    ("vsftpd", "vsftpd.service"),
+];
 
 static UPDATED: AtomicBool = AtomicBool::new(false);
 
@@ -43,9 +47,12 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     if !status.success() {
         bail!("apt-get install failed ({status})");
     }
-    if packages.contains(&WEB_SERVER) && process::find("systemctl").is_some() {
-        println!("  (nginx is not started at boot either)");
-        process::run(process::system("systemctl").args(["--quiet", "disable", "nginx.service"]))?;
+    if process::find("systemctl").is_none() {
+        return Ok(());
+    }
+    for (_, service) in SERVICES.iter().filter(|(of, _)| packages.contains(of)) {
+        println!("  ({service} is not started at boot either)");
+        process::run(process::system("systemctl").args(["--quiet", "disable", service]))?;
     }
     Ok(())
 }

@@ -28,6 +28,8 @@ const NEEDS: &[Need] = &[
     need("traceroute", "traceroute", &[Test]),
     need("dnsmasq", "dnsmasq-base", &[Test]),
     need("dig", "bind9-dnsutils", &[Test]),
+    need("turnserver", "coturn", &[Test]),
+    need("vsftpd", "vsftpd", &[Test]),
     need("bpftool", "bpftool", &[Test, Bench]),
     need("nft", "nftables", &[Bench]),
     need(STATIC_BUSYBOX, "busybox-static", &[Vm]),
