@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use forebay_tests::netlab::Arms;
 use forebay_tests::netlab::mirror::Reflection;
+use serde_json::Value;
 
 use super::{Outside, mirror, outbound_rule};
 use crate::scene::eventually;
@@ -53,6 +54,15 @@ fn without_an_answer_the_attempt_waits_and_succeeds_when_a_port_is_free() {
     }
 }
 
+/// The events of a name, in order.
+fn events(outside: &Outside, name: &str) -> Vec<Value> {
+    let all = outside.scene.forebay.text(&["events", "--json"]).unwrap();
+    let parsed = all.lines().map(|line| serde_json::from_str(line).unwrap());
+    parsed
+        .filter(|event: &Value| event["event"] == name)
+        .collect()
+}
+
 #[test]
 fn the_operator_hears_of_it_within_a_second_with_all_that_matters() {
     let rule = outbound_rule("ports_per_instance = 8\nburst = false");
@@ -61,14 +71,7 @@ fn the_operator_hears_of_it_within_a_second_with_all_that_matters() {
     };
     let forebay = &outside.scene.forebay;
     let instance = &outside.lab().instances[0];
-    let events = |name: &str| {
-        let all = forebay.text(&["events", "--json"]).unwrap();
-        let parsed = all.lines().map(|line| serde_json::from_str(line).unwrap());
-        let found: Vec<serde_json::Value> = parsed
-            .filter(|event: &serde_json::Value| event["event"] == name)
-            .collect();
-        found
-    };
+    let events = |name: &str| events(&outside, name);
     let to = mirror(2, 7000)[0];
     let _flows: Vec<_> = (0..8)
         .map(|_| Reflection::open(&instance.namespace, None, to).unwrap())
@@ -103,4 +106,48 @@ fn the_operator_hears_of_it_within_a_second_with_all_that_matters() {
     assert_eq!(row["allocated"], 8, "{row}");
     assert_eq!(row["used"], 8);
     assert_eq!(row["failed_total"], 1);
+}
+
+#[test]
+fn the_operator_hears_once_that_ports_run_out_and_once_that_it_is_over() {
+    let rule = outbound_rule("ports_per_instance = 8\nburst = false");
+    let Some(outside) = Outside::run_with(Arms::Two, &rule, |config| {
+        config.timeouts = vec![("tcp_fin", "1s"), ("tcp_rst", "1s")];
+    }) else {
+        return;
+    };
+    let instance = &outside.lab().instances[0].namespace;
+    let count = |name: &str| events(&outside, name).len();
+    let to = mirror(2, 7000)[0];
+    let open = || Reflection::open(instance, None, to);
+    let mut flows: Vec<_> = (0..8).map(|_| open().unwrap()).collect();
+    // Refused again and again, and nearly full all the time: told once.
+    for _ in 0..8 {
+        open().unwrap_err();
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let last = Instant::now();
+    assert_eq!(count("SnatPortExhaustion"), 1);
+    assert_eq!(count("HighSnatPortUsage"), 1);
+    assert_eq!(count("HighSnatPortUsageCleared"), 0);
+    flows.truncate(4);
+    let soon = Duration::from_secs(6);
+    eventually("usage is low again", soon, || {
+        count("HighSnatPortUsageCleared") == 1
+    });
+    let minute = Duration::from_secs(60);
+    eventually("a minute has passed", minute + soon, || {
+        count("SnatPortExhaustionCleared") == 1
+    });
+    assert!(last.elapsed() > minute - Duration::from_secs(1));
+    let cleared = &events(&outside, "SnatPortExhaustionCleared")[0];
+    assert_eq!(cleared["severity"], "info");
+    assert_eq!(cleared["instance"], "web-1");
+    assert_eq!(cleared["protocol"], "tcp");
+    // The next time is told of again.
+    flows.extend((0..4).map(|_| open().unwrap()));
+    open().unwrap_err();
+    eventually("it is told again", Duration::from_secs(1), || {
+        count("SnatPortExhaustion") == 2
+    });
 }

@@ -1,13 +1,21 @@
 //! Instances reach the outside.
 
+mod addresses;
+mod any_protocol;
 mod discovery;
 mod exhaustion;
 mod ftp;
 mod hairpin;
 mod icmp;
+mod narrow;
+mod neighbours;
 mod ports;
 mod precedence;
 mod public_ip;
+mod release;
+mod shadow;
+mod strays;
+mod thousands;
 mod translate;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
