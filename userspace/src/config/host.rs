@@ -1,12 +1,12 @@
 //! What a file is held against besides itself: the host it is for.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
-use super::model::Config;
+use super::model::{Config, Frontend};
 
 /// Facts of a host. None of them needs a privilege.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Host {
     pub local_ports: Option<RangeInclusive<u16>>,
     /// Ports that they are not given all the same (`ip_local_reserved_ports`).
     pub reserved_ports: Vec<RangeInclusive<u16>>,
+    /// Where its programs wait for connections and datagrams.
+    pub bound: BTreeSet<SocketAddr>,
 }
 
 impl Host {
@@ -44,6 +46,43 @@ impl Host {
                 Some((address, interface.clone()))
             });
         own.collect()
+    }
+
+    /// Ports that each shared frontend leaves to the host: nobody else could tell whose an answer to one of them is.
+    pub(super) fn kept_ports(&self, config: &Config) -> BTreeMap<String, Vec<RangeInclusive<u16>>> {
+        let shared = config.frontends.iter().filter(|frontend| frontend.shared);
+        let ports = |frontend: &Frontend| {
+            let sockets = self.bound.iter().filter(|socket| {
+                let address = socket.ip();
+                address.is_unspecified() || frontend.has(address)
+            });
+            let bound: BTreeSet<u16> = sockets.map(SocketAddr::port).collect();
+            let mut ports = self.dynamic_ports();
+            ports.extend(bound.into_iter().map(|port| port..=port));
+            ports
+        };
+        shared
+            .map(|frontend| (frontend.name.clone(), ports(frontend)))
+            .filter(|(_, ports)| !ports.is_empty())
+            .collect()
+    }
+
+    /// All ports that may be given to its connections.
+    fn dynamic_ports(&self) -> Vec<RangeInclusive<u16>> {
+        let mut ports = Vec::new();
+        let Some(local) = &self.local_ports else {
+            return ports;
+        };
+        let last = *local.end();
+        let mut next = Some(*local.start());
+        while let Some(first) = next.and_then(|next| self.local_port(next..=last)) {
+            let reserved = self.reserved_ports.iter().map(|range| *range.start());
+            let end = reserved.filter(|start| *start > first).min();
+            let end = end.map_or(last, |start| last.min(start - 1));
+            ports.push(first..=end);
+            next = end.checked_add(1);
+        }
+        ports
     }
 
     /// The first of these ports that may be given to a connection of the host.
@@ -84,6 +123,21 @@ mod tests {
         assert_eq!(host.local_port(40000..=40011), Some(40011));
         assert_eq!(host.local_port(60990..=65535), None);
         assert_eq!(Host::default().local_port(1..=65535), None);
+    }
+
+    #[test]
+    fn ports_of_the_hosts_connections_come_as_ranges() {
+        let host = |reserved: &[RangeInclusive<u16>]| Host {
+            local_ports: Some(32768..=60999),
+            reserved_ports: reserved.to_vec(),
+            ..Host::default()
+        };
+        assert_eq!(host(&[]).dynamic_ports(), [32768..=60999]);
+        let some = [50000..=65535, 40000..=40009, 40005..=40020, 1..=80];
+        let expected = [32768..=39999, 40021..=49999];
+        assert_eq!(host(&some).dynamic_ports(), expected);
+        assert_eq!(host(&[32768..=60999]).dynamic_ports(), []);
+        assert_eq!(Host::default().dynamic_ports(), []);
     }
 
     #[test]

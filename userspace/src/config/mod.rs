@@ -122,6 +122,9 @@ pub fn parse_with(file: &str, text: &str, options: &Options) -> Result<Loaded, D
     let draft = Draft::read(Table::root(&source, document.as_table()), &host_name);
     check::run(&source, &draft, options.host.as_ref());
     let mut config = draft.to_config();
+    if let Some(host) = &options.host {
+        config.host_ports = host.kept_ports(&config);
+    }
     if !options.accept_unavailable {
         available::refuse(&source);
         available::turn_off(&mut config);

@@ -1,6 +1,7 @@
 mod frontends;
 mod outbound;
 mod scale;
+mod shared;
 mod switch;
 
 use std::collections::BTreeMap;

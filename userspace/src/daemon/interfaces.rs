@@ -6,7 +6,7 @@ use super::Daemon;
 use crate::config::model::{Config, XdpMode};
 use crate::control_plane::{Event, HostInterface, VlanDevice, XdpState, needs_kernel};
 use crate::dataplane::Attached;
-use crate::host::{NeighborTerms, Offloads, Sysctls, facts};
+use crate::host::{NeighborTerms, Offloads, Sysctls, addresses};
 
 impl Daemon {
     /// Tells the control plane what interfaces there are now, and attaches those that are there without
@@ -55,7 +55,7 @@ impl Daemon {
 
     /// Says once when an address of a frontend has been put on the host: it refuses a file with that.
     fn warn_of_taken_addresses(&mut self, config: &Config) {
-        let taken = facts().taken(config);
+        let taken = addresses().taken(config);
         for (address, interface) in taken.difference(&self.taken) {
             log::warn!(
                 "{address} is a frontend's and on {interface} now: what the host itself uses it for is cut off, and the next start or reload is refused; take it off {interface}, or set shared = true"

@@ -22,7 +22,7 @@ pub use interfaces::{Netlink, Way};
 pub use memory::{default_flows, flow_table_bytes, total_memory, untrusted_bytes, untrusted_sets};
 pub use neighbors::{NeighborTerms, Neighbors, release as release_neighbors};
 pub use offloads::Offloads;
-pub use own::facts;
+pub use own::{addresses, facts};
 pub use packet_socket::PacketSocket;
 pub use proxies::ProxyEntries;
 pub use reset_socket::ResetSocket;

@@ -1,12 +1,23 @@
 //! What the configuration is held against: the host's own addresses and ports.
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use crate::config::Host;
 
 /// Facts of this host, as far as it tells them.
 pub fn facts() -> Host {
+    Host {
+        local_ports: local_ports(&read("ip_local_port_range")),
+        reserved_ports: reserved_ports(&read("ip_local_reserved_ports")),
+        bound: bound(),
+        ..addresses()
+    }
+}
+
+/// Interfaces and addresses alone.
+pub fn addresses() -> Host {
     let mut host = Host::default();
     // No list of addresses, no objections: the packet path works the same.
     for one in nix::ifaddrs::getifaddrs().into_iter().flatten() {
@@ -18,9 +29,52 @@ pub fn facts() -> Host {
             host.addresses.entry(address).or_insert(one.interface_name);
         }
     }
-    host.local_ports = local_ports(&read("ip_local_port_range"));
-    host.reserved_ports = reserved_ports(&read("ip_local_reserved_ports"));
     host
+}
+
+/// Where programs of the network namespace that we are in wait for connections and datagrams.
+fn bound() -> BTreeSet<SocketAddr> {
+    let mut bound = BTreeSet::new();
+    for (table, listens) in [("tcp", true), ("tcp6", true), ("udp", false), ("udp6", false)] {
+        let path = format!("/proc/thread-self/net/{table}");
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        bound.extend(sockets(&text, listens));
+    }
+    bound
+}
+
+/// The local sides of a table of sockets; of those that listen alone if asked so.
+fn sockets(text: &str, only_listening: bool) -> impl Iterator<Item = SocketAddr> {
+    const LISTENS: &str = "0A";
+    text.lines().skip(1).filter_map(move |line| {
+        let mut words = line.split_whitespace().skip(1);
+        let (local, state) = (words.next()?, words.nth(1)?);
+        if only_listening && state != LISTENS {
+            return None;
+        }
+        let (address, port) = local.split_once(':')?;
+        let port = u16::from_str_radix(port, 16).ok()?;
+        Some(SocketAddr::new(ip(address)?.to_canonical(), port))
+    })
+}
+
+/// An address as words of 32 bits in the byte order of the host, in hexadecimal.
+fn ip(text: &str) -> Option<IpAddr> {
+    let word = |at: usize| {
+        let digits = text.get(at * 8..at * 8 + 8)?;
+        Some(u32::from_str_radix(digits, 16).ok()?.to_ne_bytes())
+    };
+    match text.len() {
+        8 => Some(Ipv4Addr::from(word(0)?).into()),
+        32 => {
+            let mut octets = [0; 16];
+            for (at, part) in octets.chunks_exact_mut(4).enumerate() {
+                part.copy_from_slice(&word(at)?);
+            }
+            Some(Ipv6Addr::from(octets).into())
+        }
+        _ => None,
+    }
 }
 
 /// A value of the network namespace that we are in.
@@ -56,6 +110,40 @@ mod tests {
             [8080..=8080, 9000..=9100]
         );
         assert_eq!(reserved_ports("\n"), []);
+    }
+
+    #[test]
+    fn sockets_are_read_as_the_kernel_lists_them() {
+        let tcp = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n   \
+            0: 0100007F:1F40 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0\n   \
+            1: 0A7100CB:C350 076433C6:01BB 01 00000000:00000000 00:00000000 00000000     0\n";
+        let expected: Vec<SocketAddr> = vec!["127.0.0.1:8000".parse().unwrap()];
+        assert_eq!(sockets(tcp, true).collect::<Vec<_>>(), expected);
+        let both: Vec<SocketAddr> = vec![expected[0], "203.0.113.10:50000".parse().unwrap()];
+        assert_eq!(sockets(tcp, false).collect::<Vec<_>>(), both);
+        let six = "  sl  local_address remote_address st\n   \
+            0: 00000000000000000000000000000000:0016 00000000000000000000000000000000:0000 0A\n   \
+            1: B80D0120010000000000000010000000:0035 00000000000000000000000000000000:0000 0A\n   \
+            2: 0000000000000000FFFF00000A7100CB:0050 00000000000000000000000000000000:0000 0A\n   \
+            3: damaged\n";
+        let expected = ["[::]:22", "[2001:db8:0:1::10]:53", "203.0.113.10:80"];
+        let expected = expected.map(|socket| socket.parse::<SocketAddr>().unwrap());
+        // The kernel writes words in the byte order of the host; the lines above are of a little-endian one.
+        if cfg!(target_endian = "little") {
+            assert_eq!(sockets(six, true).collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[test]
+    fn a_socket_that_listens_is_found_and_a_connected_one_is_not() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let there = listener.local_addr().unwrap();
+        let connected = std::net::TcpStream::connect(there).unwrap();
+        let datagrams = std::net::UdpSocket::bind("[::1]:0").unwrap();
+        let bound = bound();
+        assert!(bound.contains(&there));
+        assert!(bound.contains(&datagrams.local_addr().unwrap()));
+        assert!(!bound.contains(&connected.local_addr().unwrap()));
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(super) fn run(source: &Source<'_>, draft: &Draft, host: Option<&Host>) {
     families::check(&check);
     backends::check(&check);
     security::check(&check);
-    snat::check(&check);
+    snat::check(&check, host);
     if let Some(host) = host {
         host::check(&check, host);
     }

@@ -3,13 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Check;
+use crate::config::host::Host;
 use crate::config::model::Config;
 use crate::config::names::listed;
 use crate::config::place::{Place, Spot};
 use crate::config::snat::{BLOCK, Family, Origin, Plan, Share, Shortage, available_to, plan};
 
-pub(super) fn check(check: &Check<'_>) {
-    let config = check.draft.to_config();
+pub(super) fn check(check: &Check<'_>, host: Option<&Host>) {
+    let mut config = check.draft.to_config();
+    if let Some(host) = host {
+        config.host_ports = host.kept_ports(&config);
+    }
     let plan = plan(&config);
     not_in_blocks(check, &config, &plan);
     over_committed(check, &plan);
@@ -109,8 +113,16 @@ fn numbers(check: &Check<'_>, shares: &[&Share], available: u64, frontends: &[St
         .collect();
     let needed: u64 = shares.iter().map(|share| share.needed()).sum();
     let family = shares.first().map_or(Family::V4, |share| share.family);
+    let is_shared = |name: &String| {
+        let frontend = check.frontends.get(name.as_str());
+        frontend.is_some_and(|frontend| frontend.value.shared)
+    };
+    let without = match frontends.iter().any(is_shared) {
+        true => ", without the ports of the host itself",
+        false => "",
+    };
     format!(
-        "needed {needed} ({}), available {available} on {} over {family}",
+        "needed {needed} ({}), available {available} on {} over {family}{without}",
         terms.join(" + "),
         listed(frontends.iter())
     )

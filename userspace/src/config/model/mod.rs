@@ -11,7 +11,9 @@ mod probe;
 mod rule;
 mod security;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 pub use self::inventory::*;
 pub use self::node::*;
@@ -55,6 +57,8 @@ pub struct Config {
     pub dns: Option<Dns>,
     /// `[[security_group]]`, in file order
     pub security_groups: Vec<SecurityGroup>,
+    /// Ports that shared frontends leave to the host that the file was read for, by name: not from the file.
+    pub host_ports: BTreeMap<String, Vec<RangeInclusive<u16>>>,
 }
 
 impl Config {

@@ -11,6 +11,8 @@ mod probes;
 mod rules;
 mod security;
 
+use std::collections::BTreeMap;
+
 use super::model::{
     Api, Config, DefaultOutbound, Dns, Frontend, InboundNatRule, Instance, Limits, Log, Node,
     OutboundRule, Pool, Probe, PublicIp, Rule, SecurityGroup, Timeouts,
@@ -109,6 +111,7 @@ impl Draft {
                 .map(|placed| placed.value.clone()),
             dns: self.dns.as_ref().map(|placed| placed.value.clone()),
             security_groups: values(&self.security_groups),
+            host_ports: BTreeMap::new(),
         }
     }
 }

@@ -139,7 +139,8 @@ pub fn automatic_ports(ip_configs: usize) -> u32 {
     }
 }
 
-/// Blocks, counted from port 0, that rules and inbound NAT rules of a frontend touch.
+/// Blocks, counted from port 0, that rules and inbound NAT rules of a frontend touch, and those of the host's own
+/// ports if it shares the frontend's address.
 pub fn taken_blocks(config: &Config, frontend: &str) -> BTreeSet<u32> {
     let rules = config.rules.iter().map(|rule| (&rule.frontend, &rule.port));
     let nat_rules = (config.inbound_nat_rules.iter()).map(|rule| (&rule.frontend, &rule.port));
@@ -151,11 +152,13 @@ pub fn taken_blocks(config: &Config, frontend: &str) -> BTreeSet<u32> {
             taken.extend(block(*range.start())..=block(*range.end()));
         }
     }
+    for range in config.host_ports.get(frontend).into_iter().flatten() {
+        taken.extend(block(*range.start())..=block(*range.end()));
+    }
     taken
 }
 
-/// Ports of one family that a frontend has for SNAT: every block that a rule or inbound NAT rule
-/// of the frontend touches is taken out.
+/// Ports of one family that a frontend has for SNAT: all but those of the blocks that are taken.
 pub fn available_ports(config: &Config, frontend: &Frontend, family: Family) -> u64 {
     let taken = taken_blocks(config, &frontend.name);
     let all = u32::from(FIRST_PORT) / BLOCK..=u32::from(LAST_PORT) / BLOCK;

@@ -1,5 +1,6 @@
 //! What a file that says little comes to.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -78,6 +79,7 @@ fn one_line_is_a_whole_configuration() {
             default_outbound: None,
             dns: None,
             security_groups: vec![],
+            host_ports: BTreeMap::new(),
         }
     );
 }

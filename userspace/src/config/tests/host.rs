@@ -12,6 +12,7 @@ fn host(addresses: &[&str]) -> Host {
         addresses: addresses.iter().map(on_eth9).collect::<BTreeMap<_, _>>(),
         local_ports: Some(32768..=60999),
         reserved_ports: vec![40000..=40009],
+        bound: BTreeSet::new(),
     }
 }
 

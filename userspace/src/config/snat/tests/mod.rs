@@ -1,5 +1,6 @@
 mod automatic;
 mod outward;
+mod shared;
 
 use super::*;
 use crate::config::{Diagnostics, Loaded, Options, parse_with};
