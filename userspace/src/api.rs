@@ -554,10 +554,26 @@ pub struct Explanation {
     pub steps: Vec<Step>,
     /// The packet as it would go on.
     pub translated: Option<Endpoints>,
+    /// The ports that a new flow to the outside may get, of which `translated` has one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snat_ports: Vec<SnatPorts>,
     /// The instance it would go to or comes from.
     pub instance: Option<String>,
     /// Where it would go next.
     pub next_hop: Option<String>,
+}
+
+/// A range of SNAT ports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnatPorts {
+    /// The public address.
+    pub address: String,
+    /// First port.
+    pub first: u16,
+    /// Last port.
+    pub last: u16,
+    /// Others may use it too, and it comes after those that are the instance's own.
+    pub shared: bool,
 }
 
 /// A step of the packet path.
@@ -584,6 +600,30 @@ pub struct Report {
     pub memory_bytes: u64,
     /// Tables by name.
     pub tables: Vec<TableSize>,
+    /// SNAT ports that each IP configuration is promised.
+    #[serde(default)]
+    pub snat: Vec<SnatPromise>,
+}
+
+/// SNAT ports that an IP configuration is promised, over one family.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnatPromise {
+    /// Name of the instance.
+    pub instance: String,
+    /// Name of its IP configuration.
+    pub ip_config: String,
+    /// `ipv4` or `ipv6`.
+    pub family: String,
+    /// `outbound-rule`, `rule-implied` or `default-outbound`.
+    pub method: String,
+    /// Name of the outbound rule, or of the first rule that implies it; empty for default outbound.
+    pub rule: String,
+    /// `tcp`, `udp` or `all`.
+    pub protocol: String,
+    /// Names of the frontends they are of.
+    pub frontends: Vec<String>,
+    /// How many, for each protocol.
+    pub ports: u32,
 }
 
 /// Size of a table.

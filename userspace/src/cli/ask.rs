@@ -197,10 +197,16 @@ pub(super) fn explain(common: &Common, question: Question, json: bool) -> Result
             if let Some(to) = told.translated {
                 println!(
                     "goes on as: {} -> {}",
-                    endpoint(&to.source, to.source_port),
-                    endpoint(&to.destination, to.destination_port)
+                    endpoint_or_address(&to.source, to.source_port),
+                    endpoint_or_address(&to.destination, to.destination_port)
                 );
             }
+            print_ports("source port: one of", &told.snat_ports, false);
+            print_ports(
+                "or, when those are in use, of the shared",
+                &told.snat_ports,
+                true,
+            );
             if let Some(instance) = told.instance {
                 println!("instance: {instance}");
             }
@@ -209,6 +215,24 @@ pub(super) fn explain(common: &Common, question: Question, json: bool) -> Result
             }
         },
     )
+}
+
+/// What has no ports goes by its address.
+fn endpoint_or_address(address: &str, port: u16) -> String {
+    match port {
+        0 => address.to_owned(),
+        port => endpoint(address, port),
+    }
+}
+
+fn print_ports(what: &str, ranges: &[api::SnatPorts], shared: bool) {
+    let ranges = ranges.iter().filter(|range| range.shared == shared);
+    let words: Vec<String> = ranges
+        .map(|range| format!("{} {}-{}", range.address, range.first, range.last))
+        .collect();
+    if !words.is_empty() {
+        println!("{what} {}", words.join(", "));
+    }
 }
 
 pub(super) fn yes(claim: bool) -> String {

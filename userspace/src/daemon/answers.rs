@@ -9,7 +9,7 @@ use forebay_common::abi::{
     PortKey, RING_SIZE, Rule, RuleCounters,
 };
 use forebay_common::family::{V4, V6};
-use forebay_common::flow::{FlowKey, WAYS};
+use forebay_common::flow::WAYS;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -17,12 +17,10 @@ use super::Daemon;
 use super::flows::FlowView;
 use super::outbound_sizes;
 use super::views::{self, View};
-use crate::api::{self, Question, Request};
+use crate::api::{self, Request};
 use crate::config::model::Advertise;
 use crate::config::{self, Diagnostics, Loaded};
-use crate::control_plane::{Event, FamilyState, PlannedChange, RingKey, plan};
-use crate::dataplane::FlowFamily;
-use crate::explain::{self, Snapshot};
+use crate::control_plane::{Event, PlannedChange, RingKey, plan};
 use crate::host::{
     default_flows, facts, flow_table_bytes, total_memory, untrusted_bytes, untrusted_sets,
 };
@@ -179,91 +177,6 @@ impl Daemon {
         };
         json(view.list(&self.flows(), &filter)?)
     }
-
-    async fn explain(&self, question: &Question) -> Result<api::Explanation> {
-        let config = self
-            .control_plane
-            .config()
-            .context("no configuration is in force yet")?;
-        let mut snapshot = Snapshot {
-            tables: self.control_plane.applied(),
-            config,
-            ids: self.control_plane.ids(),
-            host: self.control_plane.host(),
-            now: self.clock.now(),
-            flows4: Vec::new(),
-            flows6: Vec::new(),
-        };
-        let flows = self.flows();
-        match (question.source, question.destination) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                let key = key(question, V4::from(source), V4::from(destination));
-                snapshot.flows4 = self.flows_near(&flows.v4, key, &snapshot.tables.v4)?;
-            }
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                let key = key(question, V6::from(source), V6::from(destination));
-                snapshot.flows6 = self.flows_near(&flows.v6, key, &snapshot.tables.v6)?;
-            }
-            _ => {}
-        }
-        let (first, asked) = explain::run(question, &snapshot, None)?;
-        let Some(asked) = asked else { return Ok(first) };
-        let ingress = explain::inbound(question, snapshot.host)?;
-        let way = self
-            .netlink
-            .way(asked.source, asked.destination, Some(ingress.ifindex))
-            .await?;
-        Ok(explain::run(question, &snapshot, Some(&way))?.0)
-    }
-
-    /// The flow of a packet, and whoever holds the reply tuples that it could want.
-    fn flows_near<A: FlowFamily>(
-        &self,
-        table: &crate::dataplane::FlowTable<A>,
-        key: FlowKey<A>,
-        family: &FamilyState<A>,
-    ) -> Result<Vec<(FlowKey<A>, forebay_common::flow::Flow<A>)>>
-    where
-        FlowKey<A>: crate::dataplane::Plain,
-        forebay_common::flow::Flow<A>: crate::dataplane::Plain,
-        forebay_common::abi::RetireBatch<A>: crate::dataplane::Plain,
-        forebay_common::flow::UntrustedSet<A>: crate::dataplane::Plain,
-    {
-        let rule = family.addresses.get(&key.destination).and_then(|owner| {
-            let port = PortKey::new(owner.id, key.protocol as u8, key.destination_port());
-            self.control_plane.applied().rule_on(port)
-        });
-        let arrives = |rule: &Rule| {
-            if rule.flags & Rule::FIXED_PORT != 0 {
-                rule.port_offset
-            } else {
-                key.destination_port().wrapping_add(rule.port_offset)
-            }
-        };
-        let replies = rule.map(arrives).into_iter().flat_map(|port| {
-            family.backends.values().map(move |address| FlowKey {
-                source: *address,
-                destination: key.source,
-                ports: FlowKey::<A>::ports_word(port, key.source_port()),
-                protocol: key.protocol,
-            })
-        });
-        let hash_key = self.control_plane.applied().settings.hash_key;
-        let get = |key: &FlowKey<A>| match table.get(key)? {
-            Some(flow) => Ok(Some(flow)),
-            None => table.get_untrusted(hash_key, key),
-        };
-        let mut found = Vec::new();
-        for key in replies.chain([key]) {
-            let Some(flow) = get(&key)? else {
-                continue;
-            };
-            let other = flow.reply_key(key.protocol);
-            found.push((key, flow));
-            found.extend(get(&other)?.map(|flow| (other, flow)));
-        }
-        Ok(found)
-    }
 }
 
 /// Refuses a filter for an instance that there is not.
@@ -285,18 +198,6 @@ pub(super) fn require_name(config: &config::model::Config, name: &str) -> Result
     Ok(())
 }
 
-fn key<A>(question: &Question, source: A, destination: A) -> FlowKey<A>
-where
-    A: FlowFamily,
-{
-    FlowKey {
-        source,
-        destination,
-        ports: FlowKey::<A>::ports_word(question.source_port, question.destination_port),
-        protocol: question.protocol.into(),
-    }
-}
-
 /// What a valid file would change and need.
 pub(super) fn report(loaded: &Loaded, changes: Vec<PlannedChange>) -> api::Report {
     let tables = tables(&loaded.config);
@@ -307,6 +208,7 @@ pub(super) fn report(loaded: &Loaded, changes: Vec<PlannedChange>) -> api::Repor
         changes,
         memory_bytes: tables.iter().map(|table| table.bytes).sum(),
         tables,
+        snat: super::outbound_views::promises(&loaded.config),
     }
 }
 

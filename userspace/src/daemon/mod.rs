@@ -3,6 +3,7 @@
 
 mod answers;
 mod events;
+mod explain;
 mod flows;
 mod flush;
 mod interfaces;

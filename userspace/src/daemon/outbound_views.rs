@@ -9,7 +9,7 @@ use super::views::{View, protocol, text};
 use crate::api;
 use crate::config::model::{Config, Instance, IpConfig, MemberRef, OutboundRule, Pool, PublicIp};
 use crate::config::snat::outward::{Method, Outward, listed};
-use crate::config::snat::{Family, Origin, Plan, Share, available_to};
+use crate::config::snat::{Family, Origin, Plan, Share, available_to, plan};
 
 impl View<'_> {
     /// `show instances`
@@ -76,6 +76,46 @@ impl View<'_> {
             possible_outbound_ips: listed(&possible.collect()),
         })
     }
+}
+
+/// SNAT ports of a file, for each IP configuration.
+pub(super) fn promises(config: &Config) -> Vec<api::SnatPromise> {
+    let plan = plan(config);
+    let mut promises: Vec<_> = plan
+        .shares
+        .iter()
+        .flat_map(|share| {
+            let (method, rule) = match share.origin {
+                Origin::OutboundRule(at) => (
+                    Method::OutboundRule,
+                    config.outbound_rules.get(at).map(|rule| &rule.name),
+                ),
+                Origin::Rule(at) => (
+                    Method::RuleImplied,
+                    config.rules.get(at).map(|rule| &rule.name),
+                ),
+                Origin::DefaultOutbound => (Method::DefaultOutbound, None),
+            };
+            let family = match share.family {
+                Family::V4 => "ipv4",
+                Family::V6 => "ipv6",
+            };
+            share.ip_configs.iter().map(move |target| api::SnatPromise {
+                instance: target.instance.clone(),
+                ip_config: target.ip_config.clone(),
+                family: family.to_owned(),
+                method: method.label().to_owned(),
+                rule: rule.cloned().unwrap_or_default(),
+                protocol: protocol(share.protocol).to_owned(),
+                frontends: share.frontends.clone(),
+                ports: share.ports,
+            })
+        })
+        .collect();
+    promises.sort_by(|a, b| {
+        (&a.instance, &a.ip_config, &a.family).cmp(&(&b.instance, &b.ip_config, &b.family))
+    });
+    promises
 }
 
 fn target(instance: &Instance, ip_config: &IpConfig) -> MemberRef {
@@ -164,4 +204,59 @@ fn unreserved(config: &Config, plan: &Plan, share: &Share) -> u64 {
     };
     let reserved = plan.shares.iter().filter(competes).map(Share::needed);
     available_to(config, share).saturating_sub(reserved.sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    #[test]
+    fn check_tells_scripts_how_many_ports_each_is_promised() {
+        let text = r#"
+node.interfaces = ["eth0"]
+[[frontend]]
+name = "web"
+ipv4 = "203.0.113.10"
+ipv6 = "2001:db8:1::10"
+[[instance]]
+name = "one"
+ipv4 = "10.0.1.1"
+ipv6 = "fd00:1::1"
+[[instance]]
+name = "two"
+ipv4 = "10.0.1.2"
+[[pool]]
+name = "web"
+members = ["one"]
+[[outbound_rule]]
+name = "web-out"
+pool = "web"
+frontends = ["web"]
+ports_per_instance = 64
+[default_outbound]
+frontends = ["web"]
+"#;
+        let loaded = parse("f.toml", text).unwrap_or_else(|errors| panic!("{errors}"));
+        let promises = promises(&loaded.config);
+        let words: Vec<_> = promises
+            .iter()
+            .map(|one| {
+                let names = (one.instance.as_str(), one.ip_config.as_str());
+                let method = (one.method.as_str(), one.rule.as_str());
+                (names, one.family.as_str(), method, one.ports)
+            })
+            .collect();
+        let one = ("one", "primary");
+        let rule = ("outbound-rule", "web-out");
+        let default = ("default-outbound", "");
+        assert_eq!(
+            words,
+            [
+                (one, "ipv4", rule, 64),
+                (one, "ipv6", rule, 64),
+                (("two", "primary"), "ipv4", default, 1024),
+            ]
+        );
+    }
 }

@@ -12,6 +12,16 @@ const ETHERNET: usize = 14;
 const TAGS: [[u8; 2]; 2] = [[0x81, 0x00], [0x88, 0xa8]];
 const HOPS: u8 = 64;
 const SYN: u8 = 0x02;
+/// Identifier of an echo request.
+const ECHO: u16 = 1;
+
+/// Ports that a flow of such a packet is known by.
+pub fn ports(question: &Question) -> (u16, u16) {
+    match question.protocol {
+        1 | 58 => (ECHO, 0),
+        _ => (question.source_port, question.destination_port),
+    }
+}
 
 /// The smallest packet that asks the question: a SYN, an empty datagram, an echo request, or a bare
 /// header of another protocol. `tags` are those of the interface that it comes in on, raw.
@@ -56,38 +66,49 @@ fn transport(question: &Question) -> Vec<u8> {
                 bytes.extend([0, 8, 0, 0]);
             }
         }
-        1 => bytes.extend([8, 0, 0, 0, 0, 1, 0, 1]),
-        58 => bytes.extend([128, 0, 0, 0, 0, 1, 0, 1]),
+        protocol @ (1 | 58) => {
+            bytes.extend([if protocol == 1 { 8 } else { 128 }, 0, 0, 0]);
+            bytes.extend(ECHO.to_be_bytes());
+            bytes.extend([0, 1]);
+        }
         _ => bytes.extend([0; 8]),
     }
     bytes
 }
 
-/// Addresses and ports of a TCP or UDP frame.
+/// Addresses and ports of a frame; of an echo its identifier as the source's port, and zeros where there are none.
 pub fn endpoints(frame: &[u8]) -> Option<Endpoints> {
     let mut start = ETHERNET;
     while TAGS.contains(&address::<2>(frame, start - 2)?) {
         start += 4;
     }
     let ip = frame.get(start..)?;
-    let (source, destination, transport): (IpAddr, IpAddr, usize) = match ip.first()? >> 4 {
-        4 => (
-            address::<4>(ip, 12)?.into(),
-            address::<4>(ip, 16)?.into(),
-            20,
-        ),
-        _ => (
-            address::<16>(ip, 8)?.into(),
-            address::<16>(ip, 24)?.into(),
-            40,
-        ),
+    let (source, destination, transport, protocol): (IpAddr, IpAddr, usize, u8) =
+        match ip.first()? >> 4 {
+            4 => (
+                address::<4>(ip, 12)?.into(),
+                address::<4>(ip, 16)?.into(),
+                20,
+                *ip.get(9)?,
+            ),
+            _ => (
+                address::<16>(ip, 8)?.into(),
+                address::<16>(ip, 24)?.into(),
+                40,
+                *ip.get(6)?,
+            ),
+        };
+    let word = |at: usize| Some(u16::from_be_bytes(address::<2>(ip, transport + at)?));
+    let (source_port, destination_port) = match protocol {
+        TCP | UDP => (word(0)?, word(2)?),
+        1 | 58 => (word(4)?, 0),
+        _ => (0, 0),
     };
-    let port = |at: usize| Some(u16::from_be_bytes(address::<2>(ip, transport + at)?));
     Some(Endpoints {
         source: source.to_string(),
-        source_port: port(0)?,
+        source_port,
         destination: destination.to_string(),
-        destination_port: port(2)?,
+        destination_port,
     })
 }
 

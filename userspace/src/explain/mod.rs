@@ -5,6 +5,7 @@
 //! once to learn which way is asked for, once with the answer.
 
 mod frame;
+mod names;
 mod trace;
 
 use anyhow::{Result, anyhow};
@@ -24,8 +25,9 @@ use crate::host::Way;
 
 #[cfg(test)]
 pub(crate) use frame::build as build_frame;
-pub use frame::endpoints;
-pub use trace::{Asked, Names, protocol_name};
+pub use frame::{endpoints, ports};
+pub use names::{Names, protocol_name};
+pub use trace::Asked;
 
 /// The state of the node that a question is put to.
 pub struct Snapshot<'s> {
@@ -83,7 +85,7 @@ pub fn run(
     };
     let trace = trace::Trace::new(&tables, names, &snapshot.tables.rings, route(way, snapshot));
     let verdict = pipeline::run(&mut frame, &trace);
-    let (steps, asked) = trace.finish();
+    let told = trace.finish();
     let translated = matches!(
         verdict.reason,
         Reason::Forwarded | Reason::ForwardedByKernel
@@ -91,16 +93,21 @@ pub fn run(
     .then(|| endpoints(&frame.to_vec()))
     .flatten();
     let instance = instance_of(question, translated.as_ref(), snapshot.config);
+    let snat_ports = match &translated {
+        Some(_) => told.ports,
+        None => Vec::new(),
+    };
     let explanation = Explanation {
         verdict: word(verdict).to_owned(),
         reason: verdict.reason.label().to_owned(),
         meaning: verdict.reason.meaning().to_owned(),
-        steps,
+        steps: told.steps,
         translated,
+        snat_ports,
         instance,
         next_hop: next_hop(verdict, way),
     };
-    Ok((explanation, asked))
+    Ok((explanation, told.asked))
 }
 
 fn word(verdict: Verdict) -> &'static str {

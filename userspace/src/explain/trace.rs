@@ -9,16 +9,15 @@ use forebay_common::abi::{
     RING_SIZE, Reverse, Rule, Settings, SnatRange, VlanKey, Way, WayKey,
 };
 use forebay_common::balance::build_ring;
-use forebay_common::family::Family;
 use forebay_common::flow::{Direction, Flow, FlowKey, FlowKind, FlowRef, SetRef};
 use forebay_common::model::{ModelFamily, ModelTables};
 use forebay_common::pipeline;
 use forebay_common::reason::Reason;
 use forebay_common::tables::{InsertError, PerCpu, Route, Scratch, Shared, Tables};
 
-use crate::api::Step;
-use crate::config::model::{Config, Ports};
-use crate::control_plane::{Ids, Ring};
+use super::names::{Names, endpoint, mac, ports, protocol_name};
+use crate::api::{SnatPorts, Step};
+use crate::control_plane::Ring;
 
 /// A way that the path asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,83 +26,6 @@ pub struct Asked {
     pub source: IpAddr,
     /// Its destination.
     pub destination: IpAddr,
-}
-
-/// Turns ids back into the operator's words.
-#[derive(Clone, Copy)]
-pub struct Names<'n> {
-    /// The configuration in force.
-    pub config: &'n Config,
-    /// Ids in use.
-    pub ids: &'n Ids,
-}
-
-impl Names<'_> {
-    fn rule(&self, id: u32) -> String {
-        let Some(name) = self.ids.rules.key_of(id) else {
-            return format!("rule id {id}");
-        };
-        let nat_rules = &self.config.inbound_nat_rules;
-        if let Some(name) = self.ids.rule_name(id).filter(|plain| plain != name) {
-            format!("outbound rule {name}")
-        } else if nat_rules.iter().any(|rule| rule.name == *name) {
-            format!("inbound NAT rule {name}")
-        } else {
-            format!("rule {name}")
-        }
-    }
-
-    /// A rule, and which ports it is for when that is more than one.
-    fn rule_and_ports(&self, rule: &Rule) -> String {
-        let words = self.rule(rule.id);
-        let name = self.ids.rules.key_of(rule.id);
-        let is = |other: &String| Some(other) == name;
-        let rules = self.config.rules.iter();
-        let nat_rules = self.config.inbound_nat_rules.iter();
-        let ports = (rules.filter(|rule| is(&rule.name)).map(|rule| &rule.port))
-            .chain(
-                nat_rules
-                    .filter(|rule| is(&rule.name))
-                    .map(|rule| &rule.port),
-            )
-            .next();
-        match ports {
-            Some(Ports::Range(range)) => {
-                format!("{words} (ports {}-{})", range.start(), range.end())
-            }
-            Some(Ports::Every) => format!("{words} (every port)"),
-            Some(Ports::Single(_)) | None => words,
-        }
-    }
-
-    fn owner(&self, address: IpAddr, owner: Option<&Owner>) -> String {
-        let Some(owner) = owner else {
-            return "nobody this node knows".to_owned();
-        };
-        let mut words = Vec::new();
-        if owner.roles & Owner::FRONTEND != 0 {
-            let holds = |frontend: &&crate::config::model::Frontend| frontend.has(address);
-            match self.config.frontends.iter().find(holds) {
-                Some(frontend) => words.push(format!("frontend {}", frontend.name)),
-                None => words.push("a removed frontend that still has flows".to_owned()),
-            }
-        }
-        if owner.roles & Owner::INSTANCE != 0 {
-            match self.config.owner_of(address) {
-                Some(member) => words.push(format!("instance {member}")),
-                None => words.push("an instance".to_owned()),
-            }
-        }
-        words.join(" and ")
-    }
-
-    fn member(&self, address: IpAddr) -> String {
-        let name = self
-            .config
-            .owner_of(address)
-            .map(|member| format!("{member} "));
-        format!("{}({address})", name.unwrap_or_default())
-    }
 }
 
 /// Tables that write down what they are asked.
@@ -119,6 +41,17 @@ pub(super) struct Trace<'t> {
     by_hash: Cell<bool>,
     steps: RefCell<Vec<Step>>,
     asked: RefCell<Option<Asked>>,
+    /// Ports that the flow may get.
+    ports: RefCell<Vec<SnatPorts>>,
+    /// While ports are tried, which is one step for a reader.
+    searches: Cell<bool>,
+}
+
+/// What a run has shown.
+pub(super) struct Told {
+    pub(super) steps: Vec<Step>,
+    pub(super) asked: Option<Asked>,
+    pub(super) ports: Vec<SnatPorts>,
 }
 
 impl<'t> Trace<'t> {
@@ -138,11 +71,74 @@ impl<'t> Trace<'t> {
             by_hash: Cell::default(),
             steps: RefCell::default(),
             asked: RefCell::default(),
+            ports: RefCell::default(),
+            searches: Cell::default(),
         }
     }
 
-    pub(super) fn finish(self) -> (Vec<Step>, Option<Asked>) {
-        (self.steps.into_inner(), self.asked.into_inner())
+    pub(super) fn finish(self) -> Told {
+        Told {
+            steps: self.steps.into_inner(),
+            asked: self.asked.into_inner(),
+            ports: self.ports.into_inner(),
+        }
+    }
+
+    /// The ports of a way, its own before those that it shares.
+    fn ports_of<A: ModelFamily + Into<IpAddr>>(&self, way: &Way) -> Vec<SnatPorts> {
+        let ranges = |first: u32, count: u32, is_shared: bool| {
+            let ranges = (0..count)
+                .filter_map(move |at| Tables::<A>::snat_range(self.tables, first.wrapping_add(at)));
+            ranges.map(move |range: &SnatRange<A>| SnatPorts {
+                address: range.address.into().to_string(),
+                first: range.first,
+                last: range.first + (range.count - 1),
+                shared: is_shared,
+            })
+        };
+        let own = ranges(way.first, way.ranges, false);
+        let shared = ranges(way.burst_first, way.burst_ranges, true);
+        own.chain(shared)
+            .filter(|range| range.first <= range.last)
+            .collect()
+    }
+
+    /// Which ports the flow at hand may get.
+    fn note_search<A: ModelFamily + Into<IpAddr>>(&self) {
+        // SAFETY: the search has not begun.
+        let Some(scratch) = (unsafe { Tables::<A>::scratch(self.tables) }) else {
+            return;
+        };
+        let search = &scratch.search;
+        let ranges = self.ports_of::<A>(&search.way);
+        let towards = if search.for_mapping != 0 {
+            "everybody".to_owned()
+        } else if search.destination_port == 0 {
+            search.destination.into().to_string()
+        } else {
+            endpoint(search.destination, search.destination_port as u16)
+        };
+        let (shared, own): (Vec<_>, Vec<_>) =
+            ranges.iter().cloned().partition(|range| range.shared);
+        let mut answer = match own.is_empty() {
+            true => "it has none of its own".to_owned(),
+            false => format!("a free one of {}", ports(&own)),
+        };
+        if !shared.is_empty() {
+            answer += &format!(
+                "; then one that it shares with others, of {}",
+                ports(&shared)
+            );
+        }
+        self.note(
+            format!("which SNAT port does it get towards {towards}?"),
+            answer,
+        );
+        *self.ports.borrow_mut() = ranges;
+    }
+
+    fn note_mapping(&self, question: String, public: Option<String>) {
+        self.note(question, public.unwrap_or_else(|| "no".to_owned()));
     }
 
     fn note_rule(&self, answer: String) {
@@ -281,9 +277,38 @@ impl Shared for Trace<'_> {
 impl<A: ModelFamily + Into<IpAddr>> Tables<A> for Trace<'_> {
     fn flow(&self, key: &FlowKey<A>) -> Option<FlowRef<'_, A>> {
         let found = self.tables.flow(key);
+        if self.searches.get() {
+            return found;
+        }
+        let nobody = A::default();
+        let protocol = protocol_name(key.protocol);
+        if key.destination == nobody {
+            let inside = endpoint(key.source, key.source_port());
+            let public = found.map(|flow| {
+                let port = u16::from_be(flow.ports() as u16);
+                format!("yes, {}", endpoint(flow.source(), port))
+            });
+            self.note_mapping(
+                format!("has {inside} a port for everybody over {protocol}?"),
+                public,
+            );
+            return found;
+        }
+        if key.source == nobody {
+            let public = endpoint(key.destination, key.destination_port());
+            let inside = found.map(|flow| {
+                let port = u16::from_be((flow.ports() >> 16) as u16);
+                format!("yes, {}", endpoint(flow.destination(), port))
+            });
+            self.note_mapping(
+                format!("is {public} somebody's port for everybody over {protocol}?"),
+                inside,
+            );
+            return found;
+        }
         let question = format!(
             "is there a flow {} {} -> {}?",
-            protocol_name(key.protocol),
+            protocol,
             endpoint(key.source, key.source_port()),
             endpoint(key.destination, key.destination_port())
         );
@@ -341,7 +366,22 @@ impl<A: ModelFamily + Into<IpAddr>> Tables<A> for Trace<'_> {
     }
 
     fn way(&self, key: &WayKey<A>) -> Option<&Way> {
-        self.tables.way(key)
+        let found = self.tables.way(key);
+        let protocol = protocol_name(key.protocol);
+        let who = if key.source == A::default() {
+            "have sources that are no instance".to_owned()
+        } else {
+            format!("has {}", key.source.into())
+        };
+        let answer = found.map_or_else(
+            || "none".to_owned(),
+            |way: &Way| {
+                let (method, own, shared) = (self.names.method(way), way.ports, way.burst_ports);
+                format!("{method}: {own} SNAT ports of its own, {shared} shared ones")
+            },
+        );
+        self.note(format!("which way out {who} over {protocol}?"), answer);
+        found
     }
 
     fn snat_range(&self, number: u32) -> Option<&SnatRange<A>> {
@@ -357,7 +397,21 @@ impl<A: ModelFamily + Into<IpAddr>> Tables<A> for Trace<'_> {
     }
 
     fn public_ip(&self, address: A) -> Option<&PublicIp<A>> {
-        self.tables.public_ip(address)
+        let found = self.tables.public_ip(address);
+        if let Some(public) = found {
+            let (address, other): (IpAddr, IpAddr) = (address.into(), public.other.into());
+            match self.names.config.owner_of(address) {
+                Some(_) => self.note(
+                    format!("which public IP has {address}?"),
+                    format!("{} ({other})", self.names.public_ip(other)),
+                ),
+                None => self.note(
+                    format!("whose is {}?", self.names.public_ip(address)),
+                    self.names.member(other),
+                ),
+            }
+        }
+        found
     }
 
     fn keep_public_hop(&self, address: A, hop: u64, stamp: u64) {
@@ -365,11 +419,14 @@ impl<A: ModelFamily + Into<IpAddr>> Tables<A> for Trace<'_> {
     }
 
     fn search(&self, times: u32) {
+        self.note_search::<A>();
+        self.searches.set(true);
         for _ in 0..times {
             if !pipeline::candidate::<A, Self>(self) {
                 break;
             }
         }
+        self.searches.set(false);
     }
 
     fn owner(&self, address: A) -> Option<&Owner> {
@@ -441,23 +498,5 @@ impl<A: ModelFamily + Into<IpAddr>> Tables<A> for Trace<'_> {
         };
         self.note(format!("which way to {destination}?"), answer);
         self.route
-    }
-}
-
-fn endpoint<A: Family + Into<IpAddr>>(address: A, port: u16) -> String {
-    std::net::SocketAddr::new(address.into(), port).to_string()
-}
-
-fn mac(octets: [u8; 6]) -> String {
-    octets.map(|octet| format!("{octet:02x}")).join(":")
-}
-
-/// Name of a protocol number, as commands take it.
-pub fn protocol_name(number: u32) -> String {
-    match number {
-        1 | 58 => "icmp".to_owned(),
-        6 => "tcp".to_owned(),
-        17 => "udp".to_owned(),
-        other => other.to_string(),
     }
 }

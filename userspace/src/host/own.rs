@@ -35,7 +35,12 @@ pub fn addresses() -> Host {
 /// Where programs of the network namespace that we are in wait for connections and datagrams.
 fn bound() -> BTreeSet<SocketAddr> {
     let mut bound = BTreeSet::new();
-    for (table, listens) in [("tcp", true), ("tcp6", true), ("udp", false), ("udp6", false)] {
+    for (table, listens) in [
+        ("tcp", true),
+        ("tcp6", true),
+        ("udp", false),
+        ("udp6", false),
+    ] {
         let path = format!("/proc/thread-self/net/{table}");
         let text = std::fs::read_to_string(path).unwrap_or_default();
         bound.extend(sockets(&text, listens));
