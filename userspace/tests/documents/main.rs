@@ -7,6 +7,7 @@ mod keys;
 mod links;
 mod reasons;
 mod samples;
+mod tests_named;
 mod unavailable;
 
 use std::path::{Path, PathBuf};
