@@ -16,8 +16,9 @@ use crate::flow::{Direction, FlowKey, FlowKind, FlowRef, Place, Seen};
 use crate::tables::{Scratch, Search, Tables};
 use crate::wire::TCP;
 
-/// Ports that a packet tries.
-const MOST: u32 = 1024;
+/// Ports that a packet tries: as many as an IP configuration is promised at most by `auto`, and some of those that are
+/// shared, so that the packet that finds its own ports used up is not lost.
+const MOST: u32 = 1024 + 64;
 /// Seconds for which a lap that was not finished goes on where it was.
 const LAP: u32 = 5;
 /// Parts of a second for which a lap in vain is remembered.

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod any_protocol;
+mod busy_names;
 mod discovery;
 mod exhaustion;
 mod ftp;

@@ -98,3 +98,17 @@ fn thirty_thousand_flows_share_a_public_ip_and_without_it_the_allocation_is_the_
     }
     assert_eq!(outside.scene.forebay.drops("flow-table-full").unwrap(), 0);
 }
+
+#[test]
+fn the_flow_that_is_beyond_the_promised_ports_gets_a_shared_one_at_once() {
+    let Some(outside) = Outside::run(Arms::Two, &outbound_rule("")) else {
+        return;
+    };
+    for to in mirror(2, PORT) {
+        let mut flows = Flows::default();
+        assert!(flows.open(&outside, to, 1_200).is_none());
+        assert_eq!(flows.seen.len(), 1_200);
+    }
+    let searching = outside.scene.forebay.drops("snat-searching").unwrap();
+    assert_eq!(searching, 0);
+}
