@@ -164,3 +164,95 @@ fn snat_keys<A: FlowFamily + Ord>(
     });
     keys.take(MOST)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use forebay_common::abi::SnatRange;
+    use forebay_common::wire::TCP;
+
+    use super::*;
+
+    fn v4(text: &str) -> V4 {
+        text.parse::<Ipv4Addr>().unwrap().into()
+    }
+
+    fn family(flags: u32) -> FamilyState<V4> {
+        let mut family = FamilyState::default();
+        let way = Way {
+            flags,
+            first: 4,
+            ranges: 1,
+            ports: 8,
+            burst_first: 7,
+            burst_ranges: 1,
+            burst_ports: 60_000,
+            ..Way::default()
+        };
+        let key = WayKey::new(v4("10.0.1.1"), TCP.into());
+        family.ways.insert(key, way);
+        for (number, first, count) in [(4, 1024, 8), (7, 2048, 60_000)] {
+            let range = SnatRange {
+                address: v4("203.0.113.10"),
+                first,
+                count,
+                before: 0,
+            };
+            family.snat_ranges.insert(number, range);
+        }
+        family
+    }
+
+    fn packet(source: &str) -> FlowKey<V4> {
+        FlowKey {
+            source: v4(source),
+            destination: v4("198.51.100.7"),
+            ports: FlowKey::<V4>::ports_word(40_000, 443),
+            protocol: TCP.into(),
+        }
+    }
+
+    #[test]
+    fn own_ports_are_looked_at_first_and_not_too_many() {
+        let keys: Vec<_> = snat_keys(&packet("10.0.1.1"), &family(0)).collect();
+        assert_eq!(keys.len(), 8192);
+        let ports: Vec<u16> = keys.iter().map(|key| key.destination_port()).collect();
+        assert_eq!(
+            ports[..9],
+            [1024, 1025, 1026, 1027, 1028, 1029, 1030, 1031, 2048]
+        );
+        let answers = FlowKey {
+            source: v4("198.51.100.7"),
+            destination: v4("203.0.113.10"),
+            ports: FlowKey::<V4>::ports_word(443, 1024),
+            protocol: TCP.into(),
+        };
+        assert_eq!(keys[0], answers);
+        let independent = family(Way::ENDPOINT_INDEPENDENT);
+        let first = snat_keys(&packet("10.0.1.1"), &independent).next().unwrap();
+        assert_eq!((first.source, first.source_port()), (V4::default(), 0));
+    }
+
+    #[test]
+    fn who_has_no_way_has_no_ports() {
+        assert_eq!(snat_keys(&packet("10.0.1.2"), &family(0)).count(), 0);
+    }
+
+    #[test]
+    fn mappings_are_found_under_both_ends() {
+        let [inside, outside, contact] = mapping_keys(&packet("10.0.1.1"));
+        assert_eq!(
+            (inside.source, inside.source_port()),
+            (v4("10.0.1.1"), 40_000)
+        );
+        assert_eq!(
+            (inside.destination, inside.destination_port()),
+            (V4::default(), 0)
+        );
+        assert_eq!((outside.source, outside.source_port()), (V4::default(), 0));
+        assert_eq!((contact.source, contact.source_port()), (v4("10.0.1.1"), 0));
+        assert_eq!(outside.destination_port(), 443);
+        assert_eq!(contact.destination_port(), 443);
+    }
+}
