@@ -49,8 +49,12 @@ pub struct FamilyModel<A> {
     pub way_counters: RefCell<HashMap<WayKey<A>, WayCounters<A>>>,
     /// Ranges of SNAT ports by number.
     pub snat_ranges: HashMap<u32, SnatRange<A>>,
-    /// Public IPs, under both addresses. Next hops are looked up each time.
+    /// Public IPs, under both addresses.
     pub public_ips: HashMap<A, PublicIp<A>>,
+    /// Next hops that were kept for them, with when that was.
+    pub public_hops: RefCell<HashMap<A, (u64, u64)>>,
+    /// What was handed out of both.
+    public_copies: RefCell<Vec<Box<PublicIp<A>>>>,
     /// How many entries fit.
     pub capacity: usize,
     /// What addresses are.
@@ -77,6 +81,8 @@ impl<A: Family> Default for FamilyModel<A> {
             way_counters: RefCell::default(),
             snat_ranges: HashMap::new(),
             public_ips: HashMap::new(),
+            public_hops: RefCell::default(),
+            public_copies: RefCell::default(),
             capacity: usize::MAX,
             addresses: HashMap::new(),
             backends: HashMap::new(),
@@ -457,10 +463,24 @@ impl<A: ModelFamily> Tables<A> for ModelTables {
     }
 
     fn public_ip(&self, address: A) -> Option<&PublicIp<A>> {
-        A::of(self).public_ips.get(&address)
+        let model = A::of(self);
+        let mut public = *model.public_ips.get(&address)?;
+        if let Some((hop, stamp)) = model.public_hops.borrow().get(&address) {
+            (public.hop, public.hop_stamp) = (*hop, *stamp);
+        }
+        let copy = Box::new(public);
+        let found: *const PublicIp<A> = &raw const *copy;
+        model.public_copies.borrow_mut().push(copy);
+        // SAFETY: the copy is boxed, never written again, and lives as long as the model.
+        Some(unsafe { &*found })
     }
 
-    fn keep_public_hop(&self, _: A, _: u64, _: u64) {}
+    fn keep_public_hop(&self, address: A, hop: u64, stamp: u64) {
+        let model = A::of(self);
+        if model.public_ips.contains_key(&address) {
+            model.public_hops.borrow_mut().insert(address, (hop, stamp));
+        }
+    }
 
     fn search(&self, times: u32) {
         for _ in 0..times {

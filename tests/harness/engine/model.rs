@@ -1,6 +1,6 @@
 //! The pure pipeline over tables in memory, in the planned network.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use forebay_common::abi::{
@@ -70,6 +70,20 @@ fn family<A: WorldSide>(
     model
 }
 
+/// Next hops of the public IPs that stay as they are.
+fn kept_hops<A: WorldSide>(
+    model: &mut FamilyModel<A>,
+    world: &FamilyWorld<A>,
+) -> HashMap<A, (u64, u64)> {
+    let mut hops = std::mem::take(&mut model.public_hops).into_inner();
+    let stays = |address: &A| {
+        let before = model.public_ips.get(address).map(|public| public.other);
+        before.is_some() && before == world.public_ips.get(address).copied()
+    };
+    hops.retain(|address, _| stays(address));
+    hops
+}
+
 impl Model {
     /// A model of a world.
     pub fn of(world: &World) -> Self {
@@ -124,6 +138,9 @@ impl Engine for Model {
         let untrusted4 = std::mem::take(&mut tables.v4.untrusted);
         let untrusted6 = std::mem::take(&mut tables.v6.untrusted);
         let sources = std::mem::take(&mut tables.sources);
+        let positions = std::mem::take(&mut tables.positions);
+        let hops4 = kept_hops(&mut tables.v4, &world.v4);
+        let hops6 = kept_hops(&mut tables.v6, &world.v6);
         let rule_counters = std::mem::take(&mut tables.rule_counters);
         let per_cpu = std::mem::take(&mut tables.per_cpu);
         let fragments4 = std::mem::take(&mut tables.v4.fragments);
@@ -137,6 +154,9 @@ impl Engine for Model {
         tables.v4.untrusted = untrusted4;
         tables.v6.untrusted = untrusted6;
         tables.sources = sources;
+        tables.positions = positions;
+        tables.v4.public_hops = hops4.into();
+        tables.v6.public_hops = hops6.into();
     }
 
     fn set_now(&mut self, now: u64) {

@@ -157,6 +157,24 @@ fn echo(chance: &mut Chance) -> IcmpMessage {
         *chance.pick(&[CLIENT, CLIENT, LOCAL_CLIENT.host, others[0]]),
         *chance.pick(&[FRONTEND, FRONTEND, FRONTEND_2, others[1]]),
     ];
+    if chance.one_in(3) {
+        // An instance asks somebody outside; few identifiers, so that flows meet again.
+        message.addresses = [
+            chance.pick(&INSTANCES).host,
+            *chance.pick(&[
+                CLIENT,
+                CLIENT,
+                LOCAL_CLIENT.host,
+                FRONTEND,
+                super::scenes::PUBLIC_IP,
+            ]),
+        ];
+        message.rest = 0x2a00_0001 + (chance.below(3) as u32) * 0x10_0000;
+    } else if chance.one_in(4) {
+        let reply = if version == IpVersion::V4 { 0 } else { 129 };
+        message.kind = (reply, 0);
+        message.rest = u32::from(*chance.pick(&[2_000_u16, 2_001, 50_000])) << 16 | 1;
+    }
     message
 }
 

@@ -15,6 +15,7 @@ use crate::network::{Host, IpVersion, Side};
 use crate::world::{BACKENDS, Flows};
 use forebay_common::flow::{Flow, FlowKey};
 
+use super::scenes::PUBLIC_IP;
 use super::{around, garbage};
 
 /// Where frames come from.
@@ -72,7 +73,7 @@ impl Grammar {
         flows: &Flows,
         now: u64,
     ) -> (Vec<u8>, &'static Link) {
-        let mut frame = match chance.below(26) {
+        let mut frame = match chance.below(34) {
             0..7 => self.request(chance),
             7..14 => of_a_flow(chance, flows, now).unwrap_or_else(|| self.request(chance)),
             14 => from_instance(chance),
@@ -87,6 +88,8 @@ impl Grammar {
                 Some(last) => last,
                 None => self.request(chance),
             },
+            26..33 => outward(chance),
+            33 => any_protocol(chance),
             20..23 => return around::icmp(chance, flows),
             23..26 => return self.piece(chance, flows, now),
             18 => return (garbage::bytes(chance), *chance.pick(&LINKS)),
@@ -151,6 +154,7 @@ pub(super) fn link(chance: &mut Chance, links: &[&'static Link]) -> &'static Lin
 
 pub(super) fn anybody(chance: &mut Chance) -> Host {
     let hosts = [
+        PUBLIC_IP,
         CLIENT,
         CLIENT_2,
         LOCAL_CLIENT.host,
@@ -172,6 +176,47 @@ pub(super) fn anybody(chance: &mut Chance) -> Host {
         },
     ];
     *chance.pick(&hosts)
+}
+
+/// A packet of an instance to the outside, to a frontend or to a public IP; few ports, so that flows meet again.
+fn outward(chance: &mut Chance) -> Frame {
+    let instance = chance.pick(&INSTANCES);
+    let protocol = *chance.pick(&[TCP, UDP, UDP]);
+    let to = *chance.pick(&[CLIENT, CLIENT, LOCAL_CLIENT.host, FRONTEND, PUBLIC_IP]);
+    let port = *chance.pick(&[443, 443, 53, 80, 2_000]);
+    let flags = *chance.pick(&[SYN, SYN, SYN, ACK, SYN | ACK, RST, FIN | ACK]);
+    Frame {
+        macs: [instance.mac, instance.link.mac],
+        ingress: instance.link,
+        protocol,
+        sequence: chance.bits() as u32,
+        acknowledgement: *chance.pick(&[0, 1_001]),
+        ..Frame::of(*chance.pick(&IpVersion::BOTH))
+            .coming_from(instance.host, 33_000 + chance.below(6) as u16)
+            .towards(to, port)
+            .flagged(if protocol == TCP { flags } else { 0 })
+            .with_payload(*chance.pick(&[0, 0, 32, 1_400]))
+    }
+}
+
+/// A packet of a protocol that only public IPs carry, or one to or from them.
+fn any_protocol(chance: &mut Chance) -> Frame {
+    let protocol = *chance.pick(&[50, 47, 33, 136, 4, 41, 132, TCP, UDP]);
+    let frame = if chance.one_in(2) {
+        outward(chance)
+    } else {
+        Frame::of(*chance.pick(&IpVersion::BOTH))
+            .towards(PUBLIC_IP, *chance.pick(&[22, 443, 33_000]))
+    };
+    if protocol == TCP || protocol == UDP {
+        return Frame { protocol, ..frame };
+    }
+    let length = chance.within(0, 60) as u8;
+    Frame {
+        protocol,
+        raw: Some((0..length).collect()),
+        ..frame
+    }
 }
 
 /// A packet of a flow that is there.

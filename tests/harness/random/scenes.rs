@@ -4,14 +4,16 @@ use std::sync::{Arc, LazyLock};
 
 use crate::chance::Chance;
 use crate::frame::{TCP, UDP};
-use crate::network::IpVersion;
 use crate::network::plan::{
     CLIENT, CLIENT_2, FRONTEND, FRONTEND_2, INSTANCES, LOCAL_CLIENT, ONE_ARM_CLIENT,
 };
-use crate::world::{BACKENDS, CAPACITY, Half, Pair, World, ring_of, set_idle, weighted_ring};
-use forebay_common::abi::{Interface, Owner, Rule, Settings};
+use crate::network::{Host, IpVersion};
+use crate::world::{
+    BACKENDS, CAPACITY, Half, Outward, Pair, World, ring_of, set_idle, weighted_ring,
+};
+use forebay_common::abi::{Interface, Owner, Rule, Settings, Way};
 use forebay_common::family::V6;
-use forebay_common::flow::{Seen, Timeouts, marks};
+use forebay_common::flow::{FlowKind, Seen, Timeouts, marks};
 use forebay_common::model::UNTRUSTED_SETS;
 
 /// A few rings, under the ids after [`FIRST_RING`]. Filling one in the kernel takes longer than a sequence, and
@@ -73,6 +75,9 @@ pub fn scene(chance: &mut Chance) -> World {
         rule.targets = [if good == 0 { ring } else { good }; 2];
     }
     answer(&mut world, chance);
+    if chance.one_in(2) {
+        go_out(&mut world, chance);
+    }
     for _ in 0..chance.below(4) {
         disturb(&mut world, chance);
     }
@@ -103,13 +108,72 @@ fn answer(world: &mut World, chance: &mut Chance) {
     }
 }
 
+/// Who has a way out, and which: few ports, so that they run out.
+fn go_out(world: &mut World, chance: &mut Chance) {
+    let flags = [
+        0,
+        Way::TCP_RESET,
+        Way::ENDPOINT_INDEPENDENT,
+        Way::ENDPOINT_INDEPENDENT | Way::OPEN_TO_ALL,
+        Way::ENDPOINT_INDEPENDENT | Way::OPEN_TO_CONTACTED,
+        Way::LOWEST,
+        Way::FILL,
+        Way::RANDOM,
+    ];
+    for instance in &INSTANCES[..chance.within(1, 4) as usize] {
+        let first = *chance.pick(&[2_000, 2_000, 2_004, 60_000]);
+        let last = first + *chance.pick(&[0, 1, 7, 200]);
+        let mut outward = Outward::by(*chance.pick(&[FRONTEND, FRONTEND_2]), first..=last)
+            .flagged(*chance.pick(&flags) | *chance.pick(&flags));
+        if chance.one_in(3) {
+            outward.own.push((FRONTEND_2, 3_000..=3_003));
+        }
+        if chance.one_in(2) {
+            outward = outward.and_burst(FRONTEND, 50_000..=50_000 + chance.below(4) as u16);
+        }
+        if chance.one_in(4) {
+            outward.flags &= !Way::REJECT;
+        }
+        outward.kind = *chance.pick(&[
+            FlowKind::OutboundRule,
+            FlowKind::RuleImplied,
+            FlowKind::DefaultOutbound,
+        ]);
+        world.add_way(instance.host, &outward);
+    }
+    let shared = Outward {
+        kind: FlowKind::Hairpin,
+        rule: 0,
+        ..Outward::by(FRONTEND, 55_000..=55_003)
+    };
+    if chance.one_in(2) {
+        world.add_way(FRONTEND, &shared);
+    }
+    if chance.one_in(3) {
+        world.add_public_ip(INSTANCES[0].host, PUBLIC_IP);
+        if chance.one_in(2) {
+            world.add_way(PUBLIC_IP, &shared);
+        }
+    }
+    if chance.one_in(4) {
+        world.settings_mut().flags |= Settings::DEFAULT_OUTBOUND;
+        let nobody = Host::new([0; 4], [0; 8]);
+        world.add_way(nobody, &Outward::by(FRONTEND_2, 4_000..=4_003));
+        world.each_owner(nobody, |owner| owner.roles = 0);
+    }
+}
+
+/// A public IP.
+pub(super) const PUBLIC_IP: Host =
+    Host::new([203, 0, 113, 12], [0x2001, 0xdb8, 0x113, 0, 0, 0, 0, 0x12]);
+
 /// Changes something; says what.
 pub fn disturb(world: &mut World, chance: &mut Chance) -> String {
     if world.settings.is_none() {
         return String::new();
     }
     let now = world.now();
-    let what = chance.below(13);
+    let what = chance.below(15);
     match what {
         0 if chance.one_in(8) => {
             let id = any_ring(chance);
@@ -164,6 +228,11 @@ pub fn disturb(world: &mut World, chance: &mut Chance) -> String {
             }
         }
         10 => answer(world, chance),
+        13 => {
+            world.v4.ways.clear();
+            world.v6.ways.clear();
+        }
+        14 => go_out(world, chance),
         11 => {
             let slot = *chance.pick(&[1, 2, 3, 8, 9, 10]);
             if let Some(interface) = world.interfaces.get_mut(&slot) {

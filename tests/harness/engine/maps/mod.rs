@@ -280,6 +280,9 @@ impl Maps {
         let old = std::mem::replace(&mut self.written, world.clone());
         self.rule_ids
             .extend(world.bindings().rules.values().map(|rule| rule.id));
+        let ways = world.v4.ways.values().chain(world.v6.ways.values());
+        // Packets of public IPs count for no rule.
+        self.rule_ids.extend(ways.map(|way| way.rule).chain([0]));
         self.rule_ids
             .extend(world.v4.flows.values().map(|flow| flow.rule));
         self.rule_ids
