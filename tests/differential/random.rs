@@ -7,7 +7,7 @@ use forebay_tests::chance::{Chance, is_long, number, seed};
 use forebay_tests::engine::{Live, Retire, with_live};
 use forebay_tests::frame::decode;
 use forebay_tests::network::plan::Link;
-use forebay_tests::random::{Grammar, disturb, scene};
+use forebay_tests::random::{Grammar, disturb_ways, scene_with_ways};
 use forebay_tests::world::World;
 
 use crate::twins::Twins;
@@ -45,12 +45,14 @@ fn kernel_and_model_agree_on_random_frames() {
 }
 
 /// What random frames do not meet: a part of the program that is missing, a frame without room, more echo
-/// requests in a second than a sequence has frames, and a full table where a flow begins anew.
-const OUT_OF_REACH: [Reason; 4] = [
+/// requests in a second than a sequence has frames, a full table where a flow begins anew, and more SNAT ports
+/// than the table has room for.
+const OUT_OF_REACH: [Reason; 5] = [
     Reason::NotLoaded,
     Reason::NoRoom,
     Reason::AnswerLimit,
     Reason::FlowTableFull,
+    Reason::SnatSearching,
 ];
 
 /// Random frames that never meet a reason do not test it.
@@ -89,7 +91,7 @@ const TOLD: usize = 4;
 /// One sequence from fresh tables.
 fn sequence(live: &mut Live, seed: u64, length: u64, census: &mut Census) -> Result<(), String> {
     let mut chance = Chance::new(seed);
-    let mut world = scene(&mut chance);
+    let mut world = scene_with_ways(&mut chance);
     let mut twins = Twins::new(live, &world);
     let mut grammar = Grammar::new(&mut chance);
     let mut events: Vec<Event> = Vec::new();
@@ -105,6 +107,11 @@ fn sequence(live: &mut Live, seed: u64, length: u64, census: &mut Census) -> Res
             frame,
         });
         match outcome {
+            Ok(outcome) if outcome.reason() == Reason::NotLoaded => {
+                let told = events.iter().rev().take(TOLD + 1).rev();
+                let lines: Vec<String> = told.map(Event::to_string).collect();
+                return Err(format!("{}\ngoes in circles", lines.join("\n")));
+            }
             Ok(outcome) => *census.entry(outcome.reason()).or_default() += 1,
             Err(difference) => {
                 let told = events.iter().rev().take(TOLD + 1).rev();
@@ -128,7 +135,7 @@ fn meanwhile(
 ) -> (String, Result<(), String>) {
     let mut told = String::new();
     if chance.one_in(12) {
-        told = disturb(world, chance);
+        told = disturb_ways(world, chance);
         twins.configure(world);
     }
     if chance.one_in(3) {

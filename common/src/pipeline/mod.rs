@@ -214,7 +214,7 @@ pub fn process<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &mut F, tables: &T) 
 #[cfg(feature = "user")]
 pub fn run<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &mut F, tables: &T) -> Verdict {
     let mut outcome = process(frame, tables);
-    loop {
+    for _ in 0..MOST_STAGES {
         outcome = match outcome {
             Outcome::Verdict(verdict) => return verdict,
             Outcome::Stage(Stage::Unusual) => unusual(frame, tables),
@@ -231,7 +231,16 @@ pub fn run<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &mut F, tables: &T) -> V
             Outcome::Stage(Stage::Again) => process(frame, tables),
         };
     }
+    tables.count(Reason::NotLoaded);
+    Verdict {
+        reason: Reason::NotLoaded,
+        exit: Exit::Drop,
+    }
 }
+
+/// Stages that a frame may go through; the kernel has no more tail calls (`MAX_TAIL_CALL_CNT`).
+#[cfg(feature = "user")]
+const MOST_STAGES: u32 = 33;
 
 /// Brings a step to its end: the choice to complain, and the one count.
 #[inline(always)]

@@ -92,7 +92,7 @@ fn echo<A: Network, F: Frame, T: Tables<A>>(
     }
     let Some(flow) = flow else {
         let device = vlan::ingress_device(frame, tables);
-        let is_request = key.source_port() != 0 || key.destination_port() == 0;
+        let is_request = header.kind.host() == u16::from(A::ECHO[0]) << 8;
         if !is_request && public::is_to_one(tables, key) {
             return Ok(Step::stage(Goes::Public));
         }

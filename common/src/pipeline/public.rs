@@ -3,7 +3,10 @@
 
 use super::first::may_come_from;
 use super::untrusted::begin;
-use super::{Goes, Outcome, Step, Terms, conclude, forward, may_be_ours, outbound, ping, vlan};
+use super::{
+    Goes, Outcome, Step, Terms, conclude, forward, is_longer_than_frame, may_be_ours, outbound,
+    ping, vlan,
+};
 use crate::abi::{Owner, Settings};
 use crate::family::{Family, V4, V6};
 use crate::flow::{Direction, FlowKey, FlowKind, FlowRef};
@@ -62,6 +65,13 @@ pub(super) fn has_one<A: Family, T: Tables<A>>(tables: &T, key: &FlowKey<A>) -> 
             .is_some_and(|owner| owner.roles & Owner::HAS_PUBLIC_IP != 0)
 }
 
+/// Whether packets of a source to public IPs have flows: it is an instance that has none itself.
+#[inline(always)]
+pub(super) fn has_flows<A: Family, T: Tables<A>>(tables: &T, key: &FlowKey<A>) -> bool {
+    let roles = tables.owner(key.source).map_or(0, |owner| owner.roles);
+    roles & (Owner::INSTANCE | Owner::HAS_PUBLIC_IP) == Owner::INSTANCE
+}
+
 /// The stage of public IPs.
 #[inline(always)]
 pub fn public<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &mut F, tables: &T) -> Outcome {
@@ -99,7 +109,13 @@ fn of_family<A: Network, F: Frame, T: Tables<A>>(
     let inward = match inward(tables, scratch, device, ip.hops())? {
         Turn::Out => false,
         Turn::In => true,
-        Turn::Hairpin => return hairpin::<A, F, T>(frame, tables, &scratch.key, &upper),
+        Turn::Hairpin => {
+            if is_longer_than_frame(frame, link, ip.length()) {
+                return Err(Reason::Truncated);
+            }
+            let content = ip.length().wrapping_sub((upper.start - link.offset) as u32);
+            return hairpin::<A, F, T>(frame, tables, &scratch.key, &upper, content);
+        }
     };
     let packet = Packet {
         ip,
@@ -200,15 +216,25 @@ fn hairpin<A: Family, F: Frame, T: Tables<A>>(
     tables: &T,
     key: &FlowKey<A>,
     upper: &Upper,
+    content: u32,
 ) -> Result<Step, Reason> {
-    if upper.piece.is_part() {
+    if upper.piece.offset != 0 {
         return Err(Reason::FragmentWithoutFirst);
+    }
+    let needed = if upper.protocol == TCP {
+        size_of::<Tcp>()
+    } else {
+        size_of::<Udp>()
+    };
+    if (content as i32) < needed as i32 {
+        return Err(Reason::BadLength);
     }
     if upper.protocol == TCP {
         let tcp = frame.at::<Tcp>(upper.start).ok_or(Reason::Truncated)?;
         return outbound::hand_over(tables, tcp.flags.get(), false);
     }
     if upper.protocol == UDP {
+        frame.at::<Udp>(upper.start).ok_or(Reason::Truncated)?;
         return outbound::hand_over(tables, 0, false);
     }
     let echo = frame.at::<Icmp>(upper.start).ok_or(Reason::Truncated)?;

@@ -234,9 +234,11 @@ fn lookup<A: Family, T: Tables<A>>(
         new.source = flow.source();
         new.destination = flow.destination();
         new.ports = flow.ports();
+        // Both ends of a hairpin are instances.
+        let is_hairpin = flow.kind() & 0x0f == FlowKind::Hairpin as u8;
         match FlowKind::direction(flow.kind()) {
-            Direction::FromInstance => Reporter::Hidden,
-            Direction::ToInstance => Reporter::Seen,
+            Direction::ToInstance if !is_hairpin => Reporter::Seen,
+            _ => Reporter::Hidden,
         }
     };
     if let Some(flow) = known(tables, &scratch.key, (0, 0), settings, tables.now()) {

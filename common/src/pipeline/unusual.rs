@@ -93,7 +93,8 @@ fn ip<A: Network, F: Frame, T: Tables<A>>(
         Err(reason) => return Err(judged(&key, reason)),
     };
     key.protocol = u32::from(upper.protocol);
-    if public::is_to_one(tables, &key) {
+    // Those of instances without a public IP have flows.
+    if public::is_to_one(tables, &key) && !public::has_flows(tables, &key) {
         return Ok(Step::stage(Goes::Public));
     }
     let part = match part_of::<A>(ip, link.offset, &upper) {

@@ -7,4 +7,4 @@ mod scenes;
 
 pub use garbage::{bytes, damage};
 pub use grammar::Grammar;
-pub use scenes::{disturb, scene};
+pub use scenes::{disturb, disturb_ways, scene, scene_with_ways};

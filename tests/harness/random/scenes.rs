@@ -75,9 +75,6 @@ pub fn scene(chance: &mut Chance) -> World {
         rule.targets = [if good == 0 { ring } else { good }; 2];
     }
     answer(&mut world, chance);
-    if chance.one_in(2) {
-        go_out(&mut world, chance);
-    }
     for _ in 0..chance.below(4) {
         disturb(&mut world, chance);
     }
@@ -92,6 +89,29 @@ pub fn scene(chance: &mut Chance) -> World {
         crowd(&mut world, chance);
     }
     world
+}
+
+/// The same, where instances may have ways out.
+pub fn scene_with_ways(chance: &mut Chance) -> World {
+    let mut world = scene(chance);
+    if world.settings.is_some() && chance.one_in(2) {
+        go_out(&mut world, chance);
+    }
+    world
+}
+
+/// Changes something, ways out among it; says what.
+pub fn disturb_ways(world: &mut World, chance: &mut Chance) -> String {
+    if world.settings.is_none() || !chance.one_in(7) {
+        return disturb(world, chance);
+    }
+    if chance.one_in(2) {
+        world.v4.ways.clear();
+        world.v6.ways.clear();
+    } else {
+        go_out(world, chance);
+    }
+    "change of ways ".to_owned()
 }
 
 /// What the frontends are to those that ping them, and to the host.
@@ -173,7 +193,7 @@ pub fn disturb(world: &mut World, chance: &mut Chance) -> String {
         return String::new();
     }
     let now = world.now();
-    let what = chance.below(15);
+    let what = chance.below(13);
     match what {
         0 if chance.one_in(8) => {
             let id = any_ring(chance);
@@ -228,11 +248,6 @@ pub fn disturb(world: &mut World, chance: &mut Chance) -> String {
             }
         }
         10 => answer(world, chance),
-        13 => {
-            world.v4.ways.clear();
-            world.v6.ways.clear();
-        }
-        14 => go_out(world, chance),
         11 => {
             let slot = *chance.pick(&[1, 2, 3, 8, 9, 10]);
             if let Some(interface) = world.interfaces.get_mut(&slot) {
