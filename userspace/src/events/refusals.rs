@@ -44,7 +44,7 @@ impl<K: Ord + Clone> Refusals<K> {
         grown
     }
 
-    /// Those that have refused nobody for [`CALM`]; each is returned once.
+    /// Those that have refused nobody for a minute; each is returned once.
     pub fn calmed(&mut self, uptime: Duration) -> Vec<K> {
         let over = |since: &Duration| uptime.saturating_sub(*since) >= CALM;
         let calmed: Vec<K> = (self.refusing.iter())
