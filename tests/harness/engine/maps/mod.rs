@@ -258,10 +258,8 @@ impl Maps {
         self.v6.forget_fragments()?;
         self.v4.forget_untrusted()?;
         self.v6.forget_untrusted()?;
-        if !world.v4.ways.is_empty() || !world.v6.ways.is_empty() {
-            let nowhere = Raw(Position::default());
-            (0..UNTRUSTED_SETS).try_for_each(|place| self.positions.set(place, nowhere, 0))?;
-        }
+        let nowhere = Raw(Position::default());
+        (0..UNTRUSTED_SETS).try_for_each(|place| self.positions.set(place, nowhere, 0))?;
         self.v4.forget_outbound(&world.v4)?;
         self.v6.forget_outbound(&world.v6)?;
         if world
