@@ -144,6 +144,8 @@ fn rule(chance: &mut Chance, number: usize, frontends: &[&str]) -> String {
     if chance.one_in(3) {
         let _ = writeln!(body, "idle_timeout = \"{}s\"", chance.pick(&[4, 30, 120]));
     }
+    // What instances send by themselves would not be told from answers of lost flows.
+    body.push_str("outbound_snat = false\n");
     format!("[[rule]]\n{body}pool = \"p{}\"\n", chance.below(4))
 }
 

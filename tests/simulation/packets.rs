@@ -403,7 +403,10 @@ impl Before {
     fn allows(&self, play: &Play, packet: Packet, reason: Reason, answers: &Answers) -> bool {
         let is_in_the_way = |entry: &Entry| entry.is_trusted();
         match reason {
-            Reason::NoOutbound => !packet.from_client,
+            // An instance hears at once that nobody knows its connection.
+            Reason::NoOutbound | Reason::ResetSent | Reason::UnknownConnection => {
+                !packet.from_client
+            }
             Reason::NoFlow => !packet.from_client || packet.flags & RST != 0,
             Reason::ReplyTupleTaken => self.replies.values().any(|(_, is_live)| *is_live),
             Reason::FlowEnding => {

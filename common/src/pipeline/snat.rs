@@ -89,7 +89,9 @@ pub(super) fn search<A: Family, T: Tables<A>>(tables: &T, for_mapping: bool) -> 
                 search.address = first_address(tables, &search.way);
                 return Found::Exhausted;
             }
-        } else if age <= settings.second.wrapping_mul(LAP) {
+        } else if age <= settings.second.wrapping_mul(LAP)
+            && (known.tried != 0 || search.way.flags & Way::RANDOM == 0)
+        {
             (start, tried) = (known.start, known.tried);
         }
     }

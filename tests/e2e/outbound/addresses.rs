@@ -164,7 +164,7 @@ fn all_addresses_of_a_prefix_are_used_and_one_destination_sees_one_of_them() {
     }
     assert!(used.len() > 2 && used.is_subset(&prefix), "{used:?}");
     outside.reload(&rule("random"), |_| {});
-    let random = seen(&outside.lab().instances[0].namespace, 12);
+    let random = seen(&outside.lab().instances[0].namespace, 60);
     assert_eq!(random, prefix);
 }
 
