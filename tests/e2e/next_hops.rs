@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use forebay_tests::netlab::client::{curl, udp_ask, udp_socket};
+use forebay_tests::netlab::client::{PATIENCE, curl, udp_ask, udp_socket};
 use forebay_tests::netlab::{Arms, Lab, Namespace, address};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -141,6 +141,9 @@ fn change_mac(lab: &Lab, instance: &str, number: u8) {
 fn longest_outage(lab: &Lab, to: SocketAddr, numbers: std::ops::Range<u8>) -> Duration {
     let source = SocketAddr::new(client_towards(to), 0);
     let socket = udp_socket(&lab.client, source).unwrap();
+    // It may be the one whose address was changed for the flow before.
+    time_to_answer(&socket, to);
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let instance = udp_ask(&socket, to, "who").unwrap().instance;
     let outage = |number| {
         // Somewhere in the time for which the neighbour is believed.

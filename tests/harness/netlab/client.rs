@@ -18,7 +18,7 @@ use super::namespace::Namespace;
 use super::process::feed;
 
 /// How long a client waits for anything.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What an instance says about a request that reached it.
 #[derive(Debug, Clone, PartialEq, Eq)]
