@@ -1,14 +1,14 @@
 //! ICMP errors of the node's own: a packet that cannot go on, and whose sender is to be told (RFC 792,
 //! RFC 1812 section 4.3, RFC 4443 section 2.4). Built around the packet itself, which is what it quotes.
 
-use super::{Goes, Outcome, Step, conclude, is_longer_than_frame, limit, vlan};
+use super::{Goes, Outcome, Step, by_family, conclude, is_longer_than_frame, limit, vlan};
 use crate::abi::{Owner, Settings};
 use crate::family::{Family, V4, V6};
 use crate::reason::Reason;
 use crate::tables::{AnswerKind, Shared, Tables};
 use crate::wire::{
     Ethernet, Field16, Frame, Icmp, IpHeader, LinkLayer, Mac, Network, Short, Word, checksum,
-    link_layer, sum_of, tags, upper,
+    sum_of, tags, upper,
 };
 
 /// Quotes are cut to a multiple of this many octets.
@@ -44,27 +44,13 @@ pub(super) fn note<T: Shared>(tables: &T, cause: Reason) -> bool {
 /// The stage of complaints.
 #[inline(always)]
 pub fn complain<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &mut F, tables: &T) -> Outcome {
-    let step = dispatch(frame, tables);
+    let step = by_family(frame, tables, tell::<V4, F, T>, tell::<V6, F, T>);
     // What cannot be said is not said about again.
     let step = match step {
         Err(reason) if is_told(reason) => Ok(Step::to(Goes::Drop, reason, 0)),
         other => other,
     };
     conclude(tables, step)
-}
-
-#[inline(always)]
-fn dispatch<F: Frame, T: Tables<V4> + Tables<V6>>(
-    frame: &mut F,
-    tables: &T,
-) -> Result<Step, Reason> {
-    let link = link_layer(frame)?;
-    let settings = tables.settings().ok_or(Reason::NotConfigured)?;
-    match link.ethertype {
-        V4::ETHERTYPE => tell::<V4, F, T>(frame, tables, link, settings),
-        V6::ETHERTYPE => tell::<V6, F, T>(frame, tables, link, settings),
-        _ => Err(Reason::NotIp),
-    }
 }
 
 /// What was noted for this packet.

@@ -2,7 +2,9 @@
 
 use super::open::{self, Home};
 use super::untrusted::{News, forget, known, settle};
-use super::{Goes, Outcome, Step, Terms, concerns_us, conclude, forward, goes_out_by_default};
+use super::{
+    Goes, Outcome, Step, Terms, by_family, concerns_us, conclude, forward, goes_out_by_default,
+};
 use super::{is_longer_than_frame, mapping, may_be_ours, outbound, public, service, unusual, vlan};
 use crate::abi::{Owner, Settings, WayKey};
 use crate::family::{Family, V4, V6};
@@ -10,8 +12,7 @@ use crate::flow::{FlowKey, FlowRef};
 use crate::reason::Reason;
 use crate::tables::{Route, Scratch, Shared, Tables};
 use crate::wire::{
-    Frame, IpHeader, LinkLayer, Network, Packet, TCP, Tcp, Transport, UDP, Udp, link_layer,
-    tcp_flags,
+    Frame, IpHeader, LinkLayer, Network, Packet, TCP, Tcp, Transport, UDP, Udp, tcp_flags,
 };
 
 /// Leaves a packet without a trusted flow to the stage of first packets. `start` is where the header above IP
@@ -37,19 +38,13 @@ pub(super) fn hand_over<A: Family, T: Tables<A>>(
 /// The stage of packets without a trusted flow.
 #[inline(always)]
 pub fn first<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &mut F, tables: &T) -> Outcome {
-    let step = dispatch(frame, tables);
+    let step = by_family(
+        &*frame,
+        tables,
+        of_family::<V4, F, T>,
+        of_family::<V6, F, T>,
+    );
     conclude(tables, step)
-}
-
-#[inline(always)]
-fn dispatch<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &F, tables: &T) -> Result<Step, Reason> {
-    let link = link_layer(frame)?;
-    let settings = tables.settings().ok_or(Reason::NotConfigured)?;
-    match link.ethertype {
-        V4::ETHERTYPE => of_family::<V4, F, T>(frame, tables, link, settings),
-        V6::ETHERTYPE => of_family::<V6, F, T>(frame, tables, link, settings),
-        _ => Err(Reason::NotIp),
-    }
 }
 
 #[inline(always)]

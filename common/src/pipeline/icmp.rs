@@ -2,43 +2,40 @@
 
 use super::first::without_flow;
 use super::{
-    Goes, Outcome, Step, conclude, echo, is_longer_than_frame, key_of, may_be_ours, neighbor, ping,
-    public, vlan,
+    Goes, Outcome, Step, by_family, conclude, echo, is_longer_than_frame, key_of, may_be_ours,
+    neighbor, ping, public, vlan,
 };
 use crate::abi::{Owner, Settings};
 use crate::family::{Family, V4, V6};
 use crate::reason::Reason;
 use crate::tables::Tables;
-use crate::wire::{Frame, Icmp, IpHeader, LinkLayer, Network, link_layer, upper};
+use crate::wire::{Frame, Icmp, IpHeader, LinkLayer, Network, upper};
 
 /// The stage of ICMP.
 #[inline(always)]
 pub fn icmp<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &mut F, tables: &T) -> Outcome {
-    let step = dispatch(frame, tables);
+    let step = by_family(frame, tables, message::<V4, F, T>, message_or_question);
     conclude(tables, step)
 }
 
+/// What IPv6 has in ICMP: messages, and questions for neighbours.
 #[inline(always)]
-fn dispatch<F: Frame, T: Tables<V4> + Tables<V6>>(
+fn message_or_question<F: Frame, T: Tables<V6>>(
     frame: &mut F,
     tables: &T,
+    link: LinkLayer,
+    settings: &Settings,
 ) -> Result<Step, Reason> {
-    let link = link_layer(frame)?;
-    let settings = tables.settings().ok_or(Reason::NotConfigured)?;
-    match link.ethertype {
-        V4::ETHERTYPE => message::<V4, F, T>(frame, tables, link, settings),
-        V6::ETHERTYPE => match neighbor::solicitation(frame, tables, link) {
-            // About nobody we answer for: a packet like any other, which must not get past the fence.
-            Err(Reason::NeighborNotOurs) => message::<V6, F, T>(frame, tables, link, settings),
-            answered => answered,
-        },
-        _ => Err(Reason::NotIp),
+    match neighbor::solicitation(frame, tables, link) {
+        // About nobody we answer for: a packet like any other, which must not get past the fence.
+        Err(Reason::NeighborNotOurs) => message::<V6, F, T>(frame, tables, link, settings),
+        answered => answered,
     }
 }
 
 #[inline(always)]
 fn message<A: Network, F: Frame, T: Tables<A>>(
-    frame: &F,
+    frame: &mut F,
     tables: &T,
     link: LinkLayer,
     settings: &Settings,

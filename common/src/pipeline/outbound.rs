@@ -7,13 +7,13 @@
 use super::claim::Claim;
 use super::first::may_come_from;
 use super::snat::{self, Found};
-use super::{Goes, Outcome, Step, complain, conclude, mapping, service, vlan};
-use crate::abi::{Owner, Way, WayKey};
+use super::{Goes, Outcome, Step, by_family, complain, conclude, mapping, service, vlan};
+use crate::abi::{Owner, Settings, Way, WayKey};
 use crate::family::{Family, V4, V6};
 use crate::flow::{Direction, FlowKind};
 use crate::reason::Reason;
 use crate::tables::{Shared, Tables};
-use crate::wire::{Frame, TCP, link_layer, tcp_flags};
+use crate::wire::{Frame, LinkLayer, TCP, tcp_flags};
 
 /// In [`crate::tables::PerCpu::flags`]: an outsider sends to a port that instances go out by.
 const FROM_OUTSIDE: u32 = 0x100;
@@ -34,23 +34,23 @@ pub(super) fn hand_over<T: Shared>(
 /// The stage of flows that instances open.
 #[inline(always)]
 pub fn outbound<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &mut F, tables: &T) -> Outcome {
-    let step = dispatch(frame, tables);
+    let step = by_family(
+        &*frame,
+        tables,
+        of_family::<V4, F, T>,
+        of_family::<V6, F, T>,
+    );
     conclude(tables, step)
 }
 
 #[inline(always)]
-fn dispatch<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &F, tables: &T) -> Result<Step, Reason> {
-    let ethertype = link_layer(frame)?.ethertype;
+fn of_family<A: Family, F: Frame, T: Tables<A>>(
+    frame: &F,
+    tables: &T,
+    _link: LinkLayer,
+    _settings: &Settings,
+) -> Result<Step, Reason> {
     let device = vlan::ingress_device(frame, tables);
-    match ethertype {
-        V4::ETHERTYPE => of_family::<V4, T>(tables, device),
-        V6::ETHERTYPE => of_family::<V6, T>(tables, device),
-        _ => Err(Reason::NotIp),
-    }
-}
-
-#[inline(always)]
-fn of_family<A: Family, T: Tables<A>>(tables: &T, device: u32) -> Result<Step, Reason> {
     let flags = tables.per_cpu(|cpu| cpu.flags).unwrap_or(0);
     let opened = if flags & FROM_OUTSIDE != 0 {
         let_in::<A, T>(tables)

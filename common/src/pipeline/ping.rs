@@ -3,14 +3,15 @@
 
 use super::first::without_flow;
 use super::{
-    Goes, Outcome, Step, Terms, conclude, former, forward, known, outbound, public, unusual, vlan,
+    Goes, Outcome, Step, Terms, by_family, conclude, former, forward, known, outbound, public,
+    unusual, vlan,
 };
 use crate::abi::Settings;
 use crate::family::{Family, V4, V6};
 use crate::flow::FlowKey;
 use crate::reason::Reason;
 use crate::tables::Tables;
-use crate::wire::{Frame, Icmp, IpHeader, LinkLayer, Network, Packet, Transport, link_layer};
+use crate::wire::{Frame, Icmp, IpHeader, LinkLayer, Network, Packet, Transport};
 
 /// Leaves an echo request or reply with this identifier (raw) to this stage. Whether it is a first fragment has
 /// been noted before.
@@ -44,19 +45,8 @@ pub(super) fn hand_over<A: Family, T: Tables<A>>(
 /// The stage of instances' echoes.
 #[inline(always)]
 pub fn ping<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &mut F, tables: &T) -> Outcome {
-    let step = dispatch(frame, tables);
+    let step = by_family(&*frame, tables, echo::<V4, F, T>, echo::<V6, F, T>);
     conclude(tables, step)
-}
-
-#[inline(always)]
-fn dispatch<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &F, tables: &T) -> Result<Step, Reason> {
-    let link = link_layer(frame)?;
-    let settings = tables.settings().ok_or(Reason::NotConfigured)?;
-    match link.ethertype {
-        V4::ETHERTYPE => echo::<V4, F, T>(frame, tables, link, settings),
-        V6::ETHERTYPE => echo::<V6, F, T>(frame, tables, link, settings),
-        _ => Err(Reason::NotIp),
-    }
 }
 
 #[inline(always)]

@@ -4,8 +4,8 @@
 use super::first::may_come_from;
 use super::untrusted::begin;
 use super::{
-    Goes, Outcome, Step, Terms, conclude, forward, is_longer_than_frame, may_be_ours, outbound,
-    ping, vlan,
+    Goes, Outcome, Step, Terms, by_family, conclude, forward, is_longer_than_frame, may_be_ours,
+    outbound, ping, vlan,
 };
 use crate::abi::{Owner, Settings};
 use crate::family::{Family, V4, V6};
@@ -14,7 +14,7 @@ use crate::reason::Reason;
 use crate::tables::{Route, Scratch, Shared, Tables};
 use crate::wire::{
     Frame, Icmp, IpHeader, LinkLayer, Network, Packet, Ports, Short, TCP, Tcp, Transport, UDP, Udp,
-    Upper, link_layer, upper,
+    Upper, upper,
 };
 
 /// DCCP (RFC 4340) and UDP-Lite (RFC 3828): their checksums cover the addresses too.
@@ -75,19 +75,13 @@ pub(super) fn has_flows<A: Family, T: Tables<A>>(tables: &T, key: &FlowKey<A>) -
 /// The stage of public IPs.
 #[inline(always)]
 pub fn public<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &mut F, tables: &T) -> Outcome {
-    let step = dispatch(frame, tables);
+    let step = by_family(
+        &*frame,
+        tables,
+        of_family::<V4, F, T>,
+        of_family::<V6, F, T>,
+    );
     conclude(tables, step)
-}
-
-#[inline(always)]
-fn dispatch<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &F, tables: &T) -> Result<Step, Reason> {
-    let link = link_layer(frame)?;
-    let settings = tables.settings().ok_or(Reason::NotConfigured)?;
-    match link.ethertype {
-        V4::ETHERTYPE => of_family::<V4, F, T>(frame, tables, link, settings),
-        V6::ETHERTYPE => of_family::<V6, F, T>(frame, tables, link, settings),
-        _ => Err(Reason::NotIp),
-    }
 }
 
 #[inline(always)]

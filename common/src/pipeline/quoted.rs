@@ -11,7 +11,8 @@
 use super::first::{may_come_from, without_flow};
 use super::forward::{depart, takes_no_redirect};
 use super::{
-    Outcome, Step, conclude, former, key_of, known, may_be_ours, public, service, untrusted, vlan,
+    Outcome, Step, by_family, conclude, former, key_of, known, may_be_ours, public, service,
+    untrusted, vlan,
 };
 use crate::abi::{Interface, Owner, Settings};
 use crate::family::{Family, V4, V6};
@@ -19,8 +20,7 @@ use crate::flow::{Direction, FlowKey, FlowKind, FlowRef, Hop};
 use crate::reason::Reason;
 use crate::tables::{Route, Scratch, Tables};
 use crate::wire::{
-    Ethernet, Frame, Icmp, IpHeader, LinkLayer, Network, Ports, Short, TCP, UDP, checksum,
-    link_layer, upper,
+    Ethernet, Frame, Icmp, IpHeader, LinkLayer, Network, Ports, Short, TCP, UDP, checksum, upper,
 };
 
 /// The header above IP in a quote: where it begins, and from bit 16 on its protocol; 0: none that belongs to a flow.
@@ -58,19 +58,8 @@ enum Reporter {
 /// The stage of ICMP errors.
 #[inline(always)]
 pub fn quoted<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &mut F, tables: &T) -> Outcome {
-    let step = dispatch(frame, tables);
+    let step = by_family(&*frame, tables, error::<V4, F, T>, error::<V6, F, T>);
     conclude(tables, step)
-}
-
-#[inline(always)]
-fn dispatch<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &F, tables: &T) -> Result<Step, Reason> {
-    let link = link_layer(frame)?;
-    let settings = tables.settings().ok_or(Reason::NotConfigured)?;
-    match link.ethertype {
-        V4::ETHERTYPE => error::<V4, F, T>(frame, tables, link, settings),
-        V6::ETHERTYPE => error::<V6, F, T>(frame, tables, link, settings),
-        _ => Err(Reason::NotIp),
-    }
 }
 
 #[inline(always)]

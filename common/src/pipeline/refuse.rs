@@ -1,13 +1,13 @@
 //! TCP RSTs to instances: to a SYN for which no port is free, and to a segment of a connection that the node does
 //! not know (RFC 9293 section 3.10.7.1). Built in place of the segment.
 
-use super::{Outcome, Step, conclude, limit, vlan};
+use super::{Outcome, Step, by_family, conclude, limit, vlan};
 use crate::abi::Settings;
-use crate::family::{Family, V4, V6};
+use crate::family::{V4, V6};
 use crate::reason::Reason;
 use crate::tables::{AnswerKind, Tables};
 use crate::wire::{
-    Ethernet, Frame, IpHeader, LinkLayer, Network, TCP, Tcp, checksum, link_layer, tcp_flags, upper,
+    Ethernet, Frame, IpHeader, LinkLayer, Network, TCP, Tcp, checksum, tcp_flags, upper,
 };
 
 /// Length of a TCP header without options, in the upper half of its field.
@@ -16,22 +16,8 @@ const NO_OPTIONS: u8 = 5 << 4;
 /// The stage of RSTs.
 #[inline(always)]
 pub fn refuse<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &mut F, tables: &T) -> Outcome {
-    let step = dispatch(frame, tables);
+    let step = by_family(frame, tables, reset::<V4, F, T>, reset::<V6, F, T>);
     conclude(tables, step)
-}
-
-#[inline(always)]
-fn dispatch<F: Frame, T: Tables<V4> + Tables<V6>>(
-    frame: &mut F,
-    tables: &T,
-) -> Result<Step, Reason> {
-    let link = link_layer(frame)?;
-    let settings = tables.settings().ok_or(Reason::NotConfigured)?;
-    match link.ethertype {
-        V4::ETHERTYPE => reset::<V4, F, T>(frame, tables, link, settings),
-        V6::ETHERTYPE => reset::<V6, F, T>(frame, tables, link, settings),
-        _ => Err(Reason::NotIp),
-    }
 }
 
 /// What a RST says about a segment: sequence and acknowledgement number, raw, and flags.

@@ -6,8 +6,8 @@
 
 use super::icmp::of_an_instance;
 use super::{
-    Goes, Outcome, Step, Terms, concerns_us, conclude, echo, first, former, forward, heard,
-    is_longer_than_frame, key_of, known, public, vlan,
+    Goes, Outcome, Step, Terms, by_family, concerns_us, conclude, echo, first, former, forward,
+    heard, is_longer_than_frame, key_of, known, public, vlan,
 };
 use crate::abi::{FragmentKey, Fragments, Settings};
 use crate::family::{Family, V4, V6};
@@ -15,7 +15,7 @@ use crate::flow::FlowKey;
 use crate::reason::{Fate, Reason};
 use crate::tables::{Shared, Tables};
 use crate::wire::{
-    Frame, IpHeader, LinkLayer, Network, Packet, Transport, Upper, link_layer, transport, upper,
+    Frame, IpHeader, LinkLayer, Network, Packet, Transport, Upper, transport, upper,
 };
 
 /// Seconds that a packet's fragments may be apart (RFC 6146 section 3.4 has the same).
@@ -27,19 +27,8 @@ const UNIT: u32 = 8;
 /// The stage of fragments and extension headers.
 #[inline(always)]
 pub fn unusual<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &mut F, tables: &T) -> Outcome {
-    let step = dispatch(frame, tables);
+    let step = by_family(&*frame, tables, ip::<V4, F, T>, ip::<V6, F, T>);
     conclude(tables, step)
-}
-
-#[inline(always)]
-fn dispatch<F: Frame, T: Tables<V4> + Tables<V6>>(frame: &F, tables: &T) -> Result<Step, Reason> {
-    let link = link_layer(frame)?;
-    let settings = tables.settings().ok_or(Reason::NotConfigured)?;
-    match link.ethertype {
-        V4::ETHERTYPE => ip::<V4, F, T>(frame, tables, link, settings),
-        V6::ETHERTYPE => ip::<V6, F, T>(frame, tables, link, settings),
-        _ => Err(Reason::NotIp),
-    }
 }
 
 /// What the fragments of a packet with this key are known by.
