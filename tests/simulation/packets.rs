@@ -188,6 +188,13 @@ impl Play {
         if is_owed && (fate.way.is_none() || fate.opened > 0) {
             return wrong("stable: a trusted flow is not found");
         }
+        if let Some(owner) = before.stranger
+            && !packet.from_client
+            && fate.way == Some([owner.destination, owner.source])
+        {
+            self.answer_of_another(number, &owner, packet)?;
+            return Ok(());
+        }
         if fate.way.is_some() && fate.opened == 0 && has_expired && !begins_anew {
             return wrong("on time: a flow whose time is over is found");
         }
@@ -244,6 +251,45 @@ impl Play {
         let is_done = one.reset || (one.has_ended() && self.chance.one_in(4));
         self.connections[number] = one;
         if is_done && self.chance.one_in(3) {
+            self.connections.swap_remove(number);
+        }
+        Ok(())
+    }
+
+    /// Whether a tuple is that of a live flow, whoever has forgotten it.
+    pub(crate) fn is_in_use(&self, tuple: &Tuple) -> bool {
+        let model = &self.node.tables.model;
+        let found = look(model, tuple).filter(|found| is_live(model, found, tuple));
+        found.is_some_and(|found| !found.state.has_ended())
+    }
+
+    /// What an instance sends goes to the client of the flow that has its reply key by now: the same port of the same
+    /// client, which knows another frontend.
+    fn answer_of_another(
+        &mut self,
+        number: usize,
+        owner: &Tuple,
+        packet: Packet,
+    ) -> Result<(), String> {
+        self.count("answers of other flows");
+        let found = self
+            .connections
+            .iter()
+            .position(|one| one.tuple() == *owner);
+        let mut over = vec![number];
+        match found {
+            Some(other) if packet.flags == 0 => {
+                let mut one = self.connections[other].clone();
+                one.sent_on(packet, false, self.node.tables.model.now);
+                self.note_flow(&mut one)?;
+                self.connections[other] = one;
+            }
+            // Its sequence numbers are not those that its sides would go on with.
+            Some(other) => over.push(other),
+            None => {}
+        }
+        over.sort_unstable();
+        for number in over.into_iter().rev() {
             self.connections.swap_remove(number);
         }
         Ok(())
@@ -370,6 +416,8 @@ struct Before {
     own: Option<Entry>,
     /// Its entry is in a table that flows move from, and over or ended: there, what opens a flow begins it anew.
     may_begin_anew: bool,
+    /// The first key of another live flow that has the reply key which this connection had.
+    stranger: Option<Tuple>,
     /// By whom the packet may be sent to: the entry under the reply key, and whether its flow is live.
     replies: BTreeMap<(IpAddr, u16), (Entry, bool)>,
 }
@@ -383,12 +431,19 @@ impl Before {
             Some((*destination, (entry, is_live(model, &entry, &reply))))
         });
         let (tuple, own) = (one.tuple(), look(model, &one.tuple()));
+        let stranger = one.home().and_then(|home| {
+            let reply = one.reply(home);
+            let holder = look(model, &reply).filter(|holder| is_live(model, holder, &reply));
+            let owner = holder.map(|holder| holder.other);
+            owner.filter(|owner| *owner != tuple)
+        });
         let may_begin_anew = own.as_ref().is_some_and(|own| {
             own.lies == Where::Former && (own.state.has_ended() || !is_live(model, own, &tuple))
         });
         Self {
             own,
             may_begin_anew,
+            stranger,
             replies: found.collect(),
         }
     }

@@ -233,6 +233,9 @@ impl Play {
                 return Ok(());
             }
         }
+        if self.is_in_use(&new.tuple()) {
+            return Ok(());
+        }
         self.connections.retain(|old| !same(old));
         if self.connections.len() == CONNECTIONS {
             let gone = self.chance.below(CONNECTIONS as u64) as usize;
