@@ -13,7 +13,7 @@ use crate::family::{Family, V4, V6};
 use crate::flow::{Direction, Flow, FlowKey, FlowRef, Place, SetRef, Untrusted, UntrustedSet};
 use crate::pipeline;
 use crate::reason::Reason;
-use crate::tables::{InsertError, PerCpu, Route, Scratch, Shared, Tables};
+use crate::tables::{InsertError, PerCpu, RecentPair, Route, Scratch, Shared, Tables};
 
 /// Sets of a model's tables of untrusted flows.
 pub const UNTRUSTED_SETS: u32 = 128;
@@ -37,6 +37,7 @@ pub struct FamilyModel<A> {
     // References to removed entries stay valid, as they do in the kernel.
     removed: RefCell<Vec<Entry<A>>>,
     scratch: UnsafeCell<Scratch<A>>,
+    recent: RefCell<HashMap<u32, Box<UnsafeCell<RecentPair<A>>>>>,
     /// Packets under way in fragments.
     pub fragments: RefCell<BTreeMap<FragmentKey<A>, Fragments>>,
     /// Untrusted flows.
@@ -74,6 +75,7 @@ impl<A: Family> Default for FamilyModel<A> {
             former: RefCell::default(),
             removed: RefCell::default(),
             scratch: UnsafeCell::default(),
+            recent: RefCell::default(),
             fragments: RefCell::default(),
             untrusted: UntrustedModel::default(),
             reverse: Vec::new(),
@@ -520,6 +522,13 @@ impl<A: ModelFamily> Tables<A> for ModelTables {
     unsafe fn scratch(&self) -> Option<&mut Scratch<A>> {
         // SAFETY: exclusive by the contract of this function.
         Some(unsafe { &mut *A::of(self).scratch.get() })
+    }
+
+    unsafe fn recent_pair(&self, place: u32) -> Option<&mut RecentPair<A>> {
+        let mut pairs = A::of(self).recent.borrow_mut();
+        let pair: *mut RecentPair<A> = pairs.entry(place).or_default().get();
+        // SAFETY: boxed, and exclusive by the contract of this function.
+        Some(unsafe { &mut *pair })
     }
 
     fn route(&self, key: &FlowKey<A>, length: u32, _ingress_ifindex: u32) -> Route {

@@ -216,6 +216,25 @@ pub struct Search<A> {
     pub home_count: u32,
 }
 
+/// Pairs of addresses that each CPU remembers; a power of two.
+pub const RECENT_PAIRS: u32 = 4096;
+
+/// What a packet between two addresses, one of which is or has a public IP, becomes.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RecentPair<A> {
+    /// What it becomes; ports are those of the packet at hand.
+    pub flow: Flow<A>,
+    /// Its source, raw.
+    pub source: A,
+    /// Its destination, raw.
+    pub destination: A,
+    /// Number of the interface that it came in by.
+    pub device: u32,
+    /// [`crate::abi::Settings::generation`] of the tables that said so.
+    pub generation: u32,
+}
+
 /// Tables of one family.
 pub trait Tables<A: Family>: Shared {
     /// The entry under a key.
@@ -290,6 +309,15 @@ pub trait Tables<A: Family>: Shared {
         reason = "per-CPU memory, exclusive by the contract above"
     )]
     unsafe fn scratch(&self) -> Option<&mut Scratch<A>>;
+    /// What this CPU remembers in one of [`RECENT_PAIRS`] places.
+    ///
+    /// # Safety
+    /// The reference is exclusive: while it or what was made of it lives, the place is not asked for again.
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "per-CPU memory, exclusive by the contract above"
+    )]
+    unsafe fn recent_pair(&self, place: u32) -> Option<&mut RecentPair<A>>;
     /// The host's route for a packet with this (translated) key.
     fn route(&self, key: &FlowKey<A>, length: u32, ingress_ifindex: u32) -> Route;
 }

@@ -18,7 +18,7 @@ use forebay_common::balance::filter;
 use forebay_common::family::{Family, V4, V6};
 use forebay_common::flow::{Flow, FlowKey, UntrustedSet};
 use forebay_common::reason::REASON_SLOTS;
-use forebay_common::tables::{PerCpu, Scratch};
+use forebay_common::tables::{PerCpu, RECENT_PAIRS, RecentPair, Scratch};
 
 type Addresses<A> = HashMap<A, Owner, { MAX_ADDRESSES as usize }, NO_PREALLOC>;
 type Backends<A> = Array<Backend<A>, { MAX_BACKENDS as usize }>;
@@ -30,6 +30,7 @@ type Ways<A> = HashMap<WayKey<A>, Way, { MAX_WAYS as usize }, NO_PREALLOC>;
 type WaysCounted<A> = HashMap<WayKey<A>, WayCounters<A>, { MAX_WAYS as usize }, NO_PREALLOC>;
 type SnatRanges<A> = Array<SnatRange<A>, { MAX_SNAT_RANGES as usize }>;
 type PublicIps<A> = HashMap<A, PublicIp<A>, { 2 * MAX_PUBLIC_IPS as usize }, NO_PREALLOC>;
+type RecentPairs<A> = PerCpuArray<RecentPair<A>, { RECENT_PAIRS as usize }>;
 type Networks<A> = LpmTrie<A, u32, { MAX_VIRTUAL_NETWORKS as usize }>;
 
 /// The daemon writes these maps, rarely; memory counts for more than the price of an insert.
@@ -191,6 +192,13 @@ static SCRATCH4: PerCpuArray<Scratch<V4>, 1> = PerCpuArray::new();
 #[btf_map]
 static SCRATCH6: PerCpuArray<Scratch<V6>, 1> = PerCpuArray::new();
 
+/// What public IPs were lately translated; used by the program alone.
+#[btf_map]
+static RECENT4: RecentPairs<V4> = RecentPairs::new();
+/// What public IPs were lately translated; used by the program alone.
+#[btf_map]
+static RECENT6: RecentPairs<V6> = RecentPairs::new();
+
 /// Flows to be ended; written by the daemon, answered by the retire programs.
 #[btf_map]
 static RETIRE4: Array<RetireBatch<V4>, 1> = Array::new();
@@ -263,6 +271,7 @@ pub(crate) trait Maps: Family {
     fn addresses() -> &'static Addresses<Self>;
     fn backends() -> &'static Backends<Self>;
     fn scratch() -> &'static PerCpuArray<Scratch<Self>, 1>;
+    fn recent_pairs() -> &'static RecentPairs<Self>;
     fn fragments() -> &'static Fragmented<Self>;
     fn retire_batch() -> Option<&'static mut RetireBatch<Self>>;
     fn is_virtual_network(address: Self) -> bool;
@@ -332,6 +341,11 @@ impl Maps for V4 {
     #[inline(always)]
     fn scratch() -> &'static PerCpuArray<Scratch<Self>, 1> {
         &SCRATCH4
+    }
+
+    #[inline(always)]
+    fn recent_pairs() -> &'static RecentPairs<Self> {
+        &RECENT4
     }
 
     #[inline(always)]
@@ -415,6 +429,11 @@ impl Maps for V6 {
     #[inline(always)]
     fn scratch() -> &'static PerCpuArray<Scratch<Self>, 1> {
         &SCRATCH6
+    }
+
+    #[inline(always)]
+    fn recent_pairs() -> &'static RecentPairs<Self> {
+        &RECENT6
     }
 
     #[inline(always)]

@@ -12,7 +12,7 @@ use forebay_common::abi::{
 use forebay_common::flow::{Direction, Flow, FlowKey, FlowRef, Hop, SetRef};
 use forebay_common::pipeline;
 use forebay_common::reason::Reason;
-use forebay_common::tables::{InsertError, PerCpu, Route, Scratch, Shared, Tables};
+use forebay_common::tables::{InsertError, PerCpu, RecentPair, Route, Scratch, Shared, Tables};
 
 use crate::kernel::{self, Fib, FibFamily};
 use crate::maps::{self, Flows, Maps};
@@ -449,6 +449,14 @@ impl<const FORMER: bool, A: Maps + FibFamily> Tables<A> for AllTables<FORMER> {
         A::scratch()
             .get_ptr_mut(0)
             .map(|scratch| unsafe { &mut *scratch })
+    }
+
+    #[inline(always)]
+    unsafe fn recent_pair(&self, place: u32) -> Option<&mut RecentPair<A>> {
+        // SAFETY: per-CPU, as the scratch space is, and the caller keeps one reference to a place.
+        A::recent_pairs()
+            .get_ptr_mut(place)
+            .map(|pair| unsafe { &mut *pair })
     }
 
     #[inline(always)]

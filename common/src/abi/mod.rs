@@ -270,11 +270,21 @@ pub struct Settings {
     pub promote_below: u32,
     /// What a new flow costs its source, in [`Settings::COSTS`] parts of a jiffy; 0: nothing.
     pub new_flow_cost: u32,
+    /// Goes on with every change of the tables of a node that has public IPs, once it is done: what was
+    /// remembered of them before no longer counts.
+    pub generation: u32,
     /// The time, when the object was loaded for tests.
     pub test_now: u64,
 }
 
 impl Settings {
+    /// Reads [`Settings::generation`], before what is read of other tables after it.
+    #[inline(always)]
+    pub fn generation(&self) -> u32 {
+        // SAFETY: a field of a valid value.
+        unsafe { (&raw const self.generation).read_volatile() }
+    }
+
     /// Outsiders may address instances directly.
     pub const ALLOW_DIRECT: u32 = 1;
     /// Parts of a jiffy in which new flows are paid.
@@ -294,4 +304,4 @@ const _: () = assert!(size_of::<FragmentKey<V4>>() == 16);
 const _: () = assert!(size_of::<FragmentKey<V6>>() == 40);
 const _: () = assert!(size_of::<Fragments>() == 32);
 const _: () = assert!(size_of::<RuleCounters>() == 40);
-const _: () = assert!(size_of::<Settings>() == 80);
+const _: () = assert!(size_of::<Settings>() == 88);

@@ -212,6 +212,13 @@ impl<A: Family> FlowRef<'_, A> {
         }
     }
 
+    /// Sets the ports of an entry that is in no table.
+    #[inline(always)]
+    pub fn set_ports(self, ports: u32) {
+        // SAFETY: `new` and `over` promise a valid entry.
+        unsafe { (&raw mut (*self.entry.as_ptr()).ports).write_volatile(ports) };
+    }
+
     /// Sets timeout and rule of an entry that is in no table yet.
     #[inline(always)]
     pub fn set_fixed(self, idle_timeout: u32, rule: u32) {

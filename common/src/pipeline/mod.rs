@@ -34,6 +34,7 @@ mod outbound;
 mod ping;
 mod public;
 mod quoted;
+mod recent;
 mod refuse;
 mod retire;
 mod service;
@@ -154,6 +155,13 @@ fn ip<A: Network, F: Frame, T: Tables<A>>(
     let mut flow = known(tables, &key, heard(&packet.transport), settings, now);
     if flow.is_none() && tables.is_former() {
         flow = former::renew(tables, &key, flags);
+    }
+    if flow.is_none()
+        && settings.flags & Settings::PUBLIC_IPS != 0
+        && !is_longer_than_frame(frame, link, packet.length)
+    {
+        let device = vlan::ingress_device(frame, tables);
+        flow = recent::recent_without_flow(tables, &key, settings, now, device);
     }
     match flow {
         Some(flow) => {

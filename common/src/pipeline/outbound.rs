@@ -331,8 +331,12 @@ fn take<A: Family, T: Tables<A>>(tables: &T) -> Found {
     else {
         return Found::Full;
     };
+    let now = tables.now();
     snat::name_keys(scratch);
-    snat::take(tables, scratch, settings, tables.now())
+    if snat::is_taken_untrusted(tables, scratch, settings, now) {
+        return Found::Nothing;
+    }
+    snat::take(tables, scratch, settings, now)
 }
 
 /// Opens a flow for a packet (`scratch.key`) from outside to a port that an instance goes out by.

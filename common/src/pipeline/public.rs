@@ -2,6 +2,7 @@
 //! the way to the instance.
 
 use super::first::may_come_from;
+use super::recent::{keep, recent};
 use super::untrusted::begin;
 use super::{
     Goes, Outcome, Step, Terms, by_family, conclude, forward, is_longer_than_frame, may_be_ours,
@@ -100,40 +101,48 @@ fn of_family<A: Network, F: Frame, T: Tables<A>>(
     scratch.key.destination = ip.destination();
     scratch.key.protocol = u32::from(upper.protocol);
     scratch.key.ports = ports(frame, &upper);
-    let inward = match inward(tables, scratch, device, ip.hops())? {
-        Turn::Out => false,
-        Turn::In => true,
-        Turn::Hairpin => {
-            if is_longer_than_frame(frame, link, ip.length()) {
-                return Err(Reason::Truncated);
-            }
-            let content = ip.length().wrapping_sub((upper.start - link.offset) as u32);
-            return hairpin::<A, F, T>(frame, tables, &scratch.key, &upper, content);
-        }
+    let (now, generation) = (tables.now(), settings.generation());
+    let known = recent(tables, &scratch.key, settings, now, device);
+    let turn = if known.is_some() {
+        Turn::Recent
+    } else {
+        inward(tables, scratch, device, ip.hops())?
     };
+    if turn == Turn::Hairpin {
+        if is_longer_than_frame(frame, link, ip.length()) {
+            return Err(Reason::Truncated);
+        }
+        let content = ip.length().wrapping_sub((upper.start - link.offset) as u32);
+        return hairpin::<A, F, T>(frame, tables, &scratch.key, &upper, content);
+    }
     let packet = Packet {
         ip,
         transport: transport::<A, F>(frame, &upper, link.offset)?,
         length: ip.length(),
         start: upper.start,
     };
-    let terms = Terms {
-        settings,
-        now: tables.now(),
-    };
+    let terms = Terms { settings, now };
     let key = &scratch.key;
-    let flow = FlowRef::over(&mut scratch.own.flow);
+    let flow = match known {
+        Some(flow) => flow,
+        None => FlowRef::over(&mut scratch.own.flow),
+    };
     let stamp = flow.hop_stamp();
     let step = forward::forward::<false, A, F, T>(frame, tables, link, &packet, key, flow, terms);
     let step = match step {
-        Err(Reason::NoRoute) if !inward && matches!(tables.route(key, 0, device), Route::Local) => {
+        Err(Reason::NoRoute)
+            if turn == Turn::Out && matches!(tables.route(key, 0, device), Route::Local) =>
+        {
             return Err(Reason::InstanceLocal);
         }
         other => other?,
     };
-    if inward && flow.hop_stamp() != stamp {
+    if turn == Turn::In && flow.hop_stamp() != stamp {
         let stamp = u64::from(flow.hop_stamp());
         tables.keep_public_hop(key.destination, flow.hop_bits(), stamp);
+    }
+    if turn != Turn::Recent && flow.hop().slot != 0 {
+        keep(tables, key, flow, generation, device);
     }
     Ok(step)
 }
@@ -146,6 +155,8 @@ enum Turn {
     In,
     /// From one to the outside.
     Out,
+    /// Either, and this CPU knows what it becomes.
+    Recent,
     /// From an instance without a public IP to one of this node.
     Hairpin,
 }

@@ -6,7 +6,7 @@ use super::untrusted;
 use crate::abi::Settings;
 use crate::family::Family;
 use crate::flow::{Direction, FlowKey, FlowKind, FlowRef};
-use crate::tables::{RECENT_PAIRS, RecentPair, Tables};
+use crate::tables::{RECENT_PAIRS, Tables};
 
 /// All that a direction of a flow can see: nothing that a packet brings is news.
 const EVERYTHING: u8 = 0xff;
@@ -39,7 +39,7 @@ pub(super) fn recent<'t, A: Family, T: Tables<A>>(
     if pair.source != key.source
         || pair.destination != key.destination
         || pair.device != device
-        || pair.generation != settings.generation
+        || pair.generation != settings.generation()
     {
         return None;
     }
@@ -89,15 +89,14 @@ pub(super) fn keep<A: Family, T: Tables<A>>(
     let Some(pair) = (unsafe { tables.recent_pair(place(key)) }) else {
         return;
     };
-    let RecentPair {
-        source,
-        destination,
-        ..
-    } = pair;
-    (*source, *destination) = (key.source, key.destination);
-    (pair.device, pair.generation) = (device, generation);
+    pair.source = key.source;
+    pair.destination = key.destination;
+    pair.device = device;
+    pair.generation = generation;
+    pair.flow.source = flow.source();
+    pair.flow.destination = flow.destination();
+    pair.flow.kind = flow.kind();
     let kept = FlowRef::over(&mut pair.flow);
-    kept.set_translation(flow.source(), flow.destination(), flow.kind());
     kept.set_fixed(0, 0);
     kept.set_seen_to_instance(EVERYTHING);
     kept.set_seen_from_instance(EVERYTHING);

@@ -13,7 +13,7 @@ use forebay_common::pipeline::{
     self, Exit, carry_over, forget_both, mark_flushed, mark_retiring, remove_retiring,
 };
 use forebay_common::reason::Reason;
-use forebay_common::tables::{InsertError, PerCpu, Route, Scratch, Shared, Tables};
+use forebay_common::tables::{InsertError, PerCpu, RecentPair, Route, Scratch, Shared, Tables};
 use forebay_common::wire::HostFrame;
 
 use super::{Action, Engine, Keys, Outcome, Retire};
@@ -424,6 +424,11 @@ impl<A: Side> Tables<A> for Planned {
     unsafe fn scratch(&self) -> Option<&mut Scratch<A>> {
         // SAFETY: exclusive by the contract of this function.
         unsafe { self.0.scratch() }
+    }
+
+    unsafe fn recent_pair(&self, place: u32) -> Option<&mut RecentPair<A>> {
+        // SAFETY: as above.
+        unsafe { self.0.recent_pair(place) }
     }
 
     fn route(&self, key: &FlowKey<A>, length: u32, ingress: u32) -> Route {

@@ -9,7 +9,8 @@ use crate::network::plan::{
 };
 use crate::network::{Host, IpVersion};
 use crate::world::{
-    BACKENDS, CAPACITY, Half, Outward, Pair, World, ring_of, set_idle, weighted_ring,
+    BACKENDS, CAPACITY, Half, Outward, Pair, World, next_generation, ring_of, set_idle,
+    weighted_ring,
 };
 use forebay_common::abi::{Interface, Owner, Rule, Settings, Way};
 use forebay_common::family::V6;
@@ -105,6 +106,7 @@ pub fn disturb_ways(world: &mut World, chance: &mut Chance) -> String {
     if world.settings.is_none() || !chance.one_in(7) {
         return disturb(world, chance);
     }
+    world.settings_mut().generation = next_generation();
     if chance.one_in(2) {
         world.v4.ways.clear();
         world.v6.ways.clear();
@@ -193,6 +195,7 @@ pub fn disturb(world: &mut World, chance: &mut Chance) -> String {
         return String::new();
     }
     let now = world.now();
+    world.settings_mut().generation = next_generation();
     let what = chance.below(13);
     match what {
         0 if chance.one_in(8) => {

@@ -10,6 +10,7 @@ mod outbound;
 mod pair;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use forebay_common::abi::{
@@ -255,8 +256,15 @@ fn default_settings() -> Settings {
         untrusted_mask: UNTRUSTED_SETS - 1,
         promote_below: PROMOTE_BELOW,
         new_flow_cost: 0,
+        generation: next_generation(),
         test_now: NOW,
     }
+}
+
+/// A generation that no world had before: what the program remembers of another one is of no use.
+pub fn next_generation() -> u32 {
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 /// A tag as it is in a frame.

@@ -179,6 +179,7 @@ impl Inputs<'_> {
             untrusted_mask: self.sizes.untrusted_sets - 1,
             promote_below: self.sizes.entries / 100 * PROMOTE_PERCENT,
             new_flow_cost: self.new_flow_cost(),
+            generation: self.applied.settings.generation,
             test_now: 0,
         }
     }

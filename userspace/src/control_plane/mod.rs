@@ -187,8 +187,15 @@ impl ControlPlane {
         let Some(config) = self.config.clone() else {
             return Ok(Vec::new());
         };
-        let desired = self.desired(&config)?;
-        let changes = diff::changes(&self.applied, &desired);
+        let mut desired = self.desired(&config)?;
+        let mut changes = diff::changes(&self.applied, &desired);
+        let flags = self.applied.settings.flags | desired.settings.flags;
+        if flags & Settings::PUBLIC_IPS != 0 && !changes.is_empty() {
+            // What programs remembered of public IPs up to the last of these writes counts no longer.
+            let generation = &mut desired.settings.generation;
+            *generation = generation.wrapping_add(1);
+            changes.push(Change::Settings(desired.settings));
+        }
         self.cooling[1].add(&self.applied, &desired);
         self.applied = desired;
         Ok(changes)

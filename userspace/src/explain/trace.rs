@@ -13,7 +13,7 @@ use forebay_common::flow::{Direction, Flow, FlowKey, FlowKind, FlowRef, SetRef};
 use forebay_common::model::{ModelFamily, ModelTables};
 use forebay_common::pipeline;
 use forebay_common::reason::Reason;
-use forebay_common::tables::{InsertError, PerCpu, Route, Scratch, Shared, Tables};
+use forebay_common::tables::{InsertError, PerCpu, RecentPair, Route, Scratch, Shared, Tables};
 
 use super::names::{Names, endpoint, mac, ports, protocol_name};
 use crate::api::{SnatPorts, Step};
@@ -478,6 +478,11 @@ impl<A: ModelFamily + Into<IpAddr>> Tables<A> for Trace<'_> {
     unsafe fn scratch(&self) -> Option<&mut Scratch<A>> {
         // SAFETY: the caller's promise is passed on.
         unsafe { self.tables.scratch() }
+    }
+
+    unsafe fn recent_pair(&self, _place: u32) -> Option<&mut RecentPair<A>> {
+        // What is remembered has been found as is shown here.
+        None
     }
 
     fn route(&self, key: &FlowKey<A>, _length: u32, _ingress_ifindex: u32) -> Route {
