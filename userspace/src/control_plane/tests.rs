@@ -1,5 +1,6 @@
 mod frontends;
 mod outbound;
+mod public_ips;
 mod scale;
 mod shared;
 mod switch;

@@ -22,12 +22,12 @@ name = "nat"
 ipv4 = "203.0.113.64/30"
 "#;
 
-const WEB: &str = "203.0.113.10";
-const WEB_RULE: &str =
+pub(super) const WEB: &str = "203.0.113.10";
+pub(super) const WEB_RULE: &str =
     "[[rule]]\nname = \"http\"\nfrontend = \"web\"\nport = 8080\npool = \"web\"\n";
 
 /// So many instances in pool `web`.
-fn network(instances: usize, rest: &str) -> String {
+pub(super) fn network(instances: usize, rest: &str) -> String {
     let mut text = BASE.to_owned();
     let mut members = Vec::new();
     for n in 1..=instances {
@@ -46,16 +46,16 @@ fn network(instances: usize, rest: &str) -> String {
     text + rest
 }
 
-fn instance(n: usize) -> String {
+pub(super) fn instance(n: usize) -> String {
     format!("10.0.{}.{}", n / 250 + 1, n % 250 + 1)
 }
 
-fn outbound(name: &str, keys: &str) -> String {
+pub(super) fn outbound(name: &str, keys: &str) -> String {
     format!("[[outbound_rule]]\nname = \"{name}\"\npool = \"web\"\nfrontends = [\"web\"]\n{keys}\n")
 }
 
 /// A control plane with this file.
-fn with(text: &str) -> ControlPlane {
+pub(super) fn with(text: &str) -> ControlPlane {
     let mut control_plane = control_plane();
     control_plane.handle(Event::Config(parsed(text))).unwrap();
     check(control_plane.applied());
@@ -68,16 +68,16 @@ fn reload(control_plane: &mut ControlPlane, text: &str) -> Vec<Change> {
     changes
 }
 
-fn way(plane: &ControlPlane, source: &str, protocol: u8) -> Option<Way> {
+pub(super) fn way(plane: &ControlPlane, source: &str, protocol: u8) -> Option<Way> {
     let key = WayKey::new(v4(source), protocol.into());
     plane.applied().v4.ways.get(&key).copied()
 }
 
-fn kind(way: Way) -> Option<FlowKind> {
+pub(super) fn kind(way: Way) -> Option<FlowKind> {
     FlowKind::from_byte((way.flags >> Way::KIND_SHIFT) as u8)
 }
 
-fn own(plane: &ControlPlane, source: &str, protocol: u8) -> Vec<SnatRange<V4>> {
+pub(super) fn own(plane: &ControlPlane, source: &str, protocol: u8) -> Vec<SnatRange<V4>> {
     let way = way(plane, source, protocol).expect("there is a way");
     list(&plane.applied().v4, way.first, way.ranges)
 }
@@ -208,68 +208,6 @@ fn the_exact_maximum_is_there_and_a_rule_costs_a_block() {
         let mut ports = ranges.iter().map(|r| r.first..r.first + r.count);
         assert!(ports.all(|r| r.end <= block.start || r.start >= block.end));
     }
-}
-
-#[test]
-fn precedence_is_public_ip_then_outbound_rule_then_implied_then_default() {
-    let one = network(1, "");
-    let default = "[default_outbound]\nfrontends = [\"nat\"]\n";
-    let public = "[[public_ip]]\nname = \"alice\"\nipv4 = \"203.0.113.50\"\n";
-    let kind_of = |text: &str| way(&with(text), &instance(1), UDP).and_then(kind);
-    let mut text = one;
-    assert_eq!(kind_of(&text), None);
-    text += default;
-    assert_eq!(kind_of(&text), Some(FlowKind::DefaultOutbound));
-    text += WEB_RULE;
-    assert_eq!(kind_of(&text), Some(FlowKind::RuleImplied));
-    text += &outbound("out", "");
-    assert_eq!(kind_of(&text), Some(FlowKind::OutboundRule));
-    text += public;
-    let of_it = text.replace("name = \"i1\"\n", "name = \"i1\"\npublic_ip = \"alice\"\n");
-    let plane = with(&of_it);
-    assert_eq!(way(&plane, &instance(1), UDP), None);
-    let tables = plane.applied();
-    let (private, public) = (v4(&instance(1)), v4("203.0.113.50"));
-    assert_eq!(
-        tables.v4.addresses[&private].roles,
-        Owner::INSTANCE | Owner::HAS_PUBLIC_IP
-    );
-    let owner = tables.v4.addresses[&public];
-    assert_eq!(owner.roles, Owner::PUBLIC_IP);
-    assert_ne!(owner.on_link, 0);
-    assert_eq!(
-        tables.v4.public_ips,
-        BTreeMap::from([(private, public), (public, private)])
-    );
-    assert_ne!(tables.settings.flags & Settings::PUBLIC_IPS, 0);
-    assert!(
-        plane
-            .claims()
-            .iter()
-            .any(|claim| claim.address == IpAddr::from(public))
-    );
-    // The public IP has no IPv6.
-    let key = WayKey::new(
-        V6::from("fd00:1::1".parse::<std::net::Ipv6Addr>().unwrap()),
-        UDP.into(),
-    );
-    assert!(tables.v6.ways.contains_key(&key));
-}
-
-#[test]
-fn a_public_ip_that_nobody_has_is_not_claimed() {
-    let plane = with(&network(
-        1,
-        "[[public_ip]]\nname = \"a\"\nipv4 = \"203.0.113.50\"\n",
-    ));
-    assert!(
-        !plane
-            .applied()
-            .v4
-            .addresses
-            .contains_key(&v4("203.0.113.50"))
-    );
-    assert_eq!(plane.applied().settings.flags & Settings::PUBLIC_IPS, 0);
 }
 
 #[test]
@@ -445,31 +383,6 @@ fn what_nobody_reserved_is_split_where_it_is_used_in_both_ways() {
     assert_eq!((ports(&instance(1)), ports("10.9.9.9")), (30_976, 30_976));
     let tcp = |source: &str| way(&plane, source, TCP).unwrap().burst_ports;
     assert_eq!((tcp(&instance(1)), tcp("10.9.9.9")), (61_952, 61_952));
-}
-
-#[test]
-fn whoever_has_no_way_reaches_rules_and_public_ips_all_the_same() {
-    let public = "[[public_ip]]\nname = \"alice\"\nipv4 = \"203.0.113.50\"\n";
-    let text = network(2, &(WEB_RULE.to_owned() + public))
-        .replace("name = \"i1\"\n", "name = \"i1\"\npublic_ip = \"alice\"\n");
-    let plane = with(&text);
-    for protocol in [TCP, UDP, V4::ICMP] {
-        let to_public = way(&plane, "203.0.113.50", protocol).unwrap();
-        assert_eq!(kind(to_public), Some(FlowKind::Hairpin));
-        assert_eq!((to_public.ports, to_public.burst_ports), (0, 64_000));
-        let to_web = way(&plane, WEB, protocol).unwrap();
-        assert_eq!(kind(to_web), Some(FlowKind::Hairpin));
-        assert_eq!(to_web.flags & 0xff, Way::REJECT);
-        let free = 64_000 - 8 - 1024;
-        // An eighth, in whole blocks.
-        let expected = if protocol == TCP {
-            free
-        } else {
-            (free / 8_u32).div_ceil(8) * 8
-        };
-        assert_eq!((to_web.ports, to_web.burst_ports), (0, expected));
-    }
-    assert_eq!(way(&plane, "203.0.113.64", TCP), None, "no rule is there");
 }
 
 #[test]
