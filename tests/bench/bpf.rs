@@ -108,6 +108,22 @@ fn read<V: Copy + Default>(map: BorrowedFd<'_>, key: u32, values: usize) -> Resu
     Ok(found)
 }
 
+/// Reads the value under a key, if there is one.
+pub(crate) fn find<K: Copy, V: Copy + Default>(map: BorrowedFd<'_>, key: &K) -> Result<Option<V>> {
+    let mut found = V::default();
+    let mut attributes = ElementAttributes {
+        map: number(map),
+        key: key as *const K as u64,
+        value: &raw mut found as u64,
+        ..Default::default()
+    };
+    match bpf(MAP_LOOKUP, &mut attributes) {
+        Ok(_) => Ok(Some(found)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error).context("read a map entry"),
+    }
+}
+
 /// Reads a value of an array.
 pub(crate) fn get<V: Copy + Default>(map: BorrowedFd<'_>, key: u32) -> Result<V> {
     Ok(read(map, key, 1)?.swap_remove(0))
@@ -117,6 +133,21 @@ pub(crate) fn get<V: Copy + Default>(map: BorrowedFd<'_>, key: u32) -> Result<V>
 pub(crate) fn get_per_cpu<V: Copy + Default>(map: BorrowedFd<'_>, key: u32) -> Result<Vec<V>> {
     const { assert!(size_of::<V>().is_multiple_of(8)) };
     read(map, key, aya::util::nr_cpus().map_err(|(_, error)| error)?)
+}
+
+/// Fills a value of a per-CPU array with zeros, for every CPU.
+pub(crate) fn clear_per_cpu<V>(map: BorrowedFd<'_>, key: u32) -> Result<()> {
+    const { assert!(size_of::<V>().is_multiple_of(8)) };
+    let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
+    let zeros = vec![0_u64; size_of::<V>() / 8 * cpus];
+    let mut attributes = ElementAttributes {
+        map: number(map),
+        key: &raw const key as u64,
+        value: zeros.as_ptr() as u64,
+        ..Default::default()
+    };
+    bpf(MAP_UPDATE, &mut attributes).context("write a map entry")?;
+    Ok(())
 }
 
 /// Puts many entries into a map, in this order.
@@ -226,28 +257,64 @@ pub(crate) struct Run {
     pub(crate) time: Duration,
 }
 
+/// A frame and the interface that it comes in by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arriving<'f> {
+    pub(crate) frame: &'f [u8],
+    /// Number of the interface.
+    pub(crate) ingress: u32,
+}
+
+impl Arriving<'_> {
+    /// `struct xdp_md`.
+    fn context(&self) -> [u8; 24] {
+        let words = [0, self.frame.len() as u32, 0, self.ingress, 0, 0];
+        let mut bytes = [0; 24];
+        for (field, word) in bytes.chunks_exact_mut(4).zip(words) {
+            field.copy_from_slice(&word.to_ne_bytes());
+        }
+        bytes
+    }
+}
+
 /// Runs a program `repeat` times over a frame.
-pub(crate) fn run(program: &Xdp, frame: &[u8], repeat: u32) -> Result<Run> {
-    timed(program, frame, repeat, TestRunAttrs::new())
+pub(crate) fn run(program: &Xdp, arriving: Arriving<'_>, repeat: u32) -> Result<Run> {
+    let context = arriving.context();
+    timed(
+        program,
+        TestRunOptions {
+            data_in: Some(arriving.frame),
+            ctx_in: Some(&context),
+            repeat,
+            ..TestRunOptions::new()
+        },
+    )
+}
+
+/// Runs a program that looks at no frame.
+pub(crate) fn run_bare(program: &Xdp) -> Result<()> {
+    let frame = [0; 64];
+    program.test_run(TestRunOptions {
+        data_in: Some(&frame),
+        ..TestRunOptions::new()
+    })?;
+    Ok(())
 }
 
 /// Sends `repeat` frames that the program redirects, in batches of 64.
 pub(crate) fn run_live(program: &Xdp, frame: &[u8], repeat: u32) -> Result<Run> {
     timed(
         program,
-        frame,
-        repeat,
-        TestRunAttrs::new().xdp_live_frames(64),
+        TestRunOptions {
+            data_in: Some(frame),
+            repeat,
+            attrs: TestRunAttrs::new().xdp_live_frames(64),
+            ..TestRunOptions::new()
+        },
     )
 }
 
-fn timed(program: &Xdp, frame: &[u8], repeat: u32, attrs: TestRunAttrs) -> Result<Run> {
-    let options = TestRunOptions {
-        data_in: Some(frame),
-        repeat,
-        attrs,
-        ..TestRunOptions::new()
-    };
+fn timed(program: &Xdp, options: TestRunOptions<'_>) -> Result<Run> {
     let start = thread_time()?;
     let result = program.test_run(options)?;
     Ok(Run {
@@ -257,10 +324,12 @@ fn timed(program: &Xdp, frame: &[u8], repeat: u32, attrs: TestRunAttrs) -> Resul
 }
 
 /// Runs a program once and returns what became of the frame.
-pub(crate) fn run_once(program: &Xdp, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
-    let mut out = vec![0; frame.len()];
+pub(crate) fn run_once(program: &Xdp, arriving: Arriving<'_>) -> Result<(u32, Vec<u8>)> {
+    let mut out = vec![0; arriving.frame.len()];
+    let context = arriving.context();
     let options = TestRunOptions {
-        data_in: Some(frame),
+        data_in: Some(arriving.frame),
+        ctx_in: Some(&context),
         data_out: Some(&mut out),
         ..TestRunOptions::new()
     };

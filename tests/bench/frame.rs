@@ -1,7 +1,7 @@
 //! Frames as bytes, checksums computed in full, and the sums that the driver completes.
 
 use forebay_common::family::{V4, V6};
-use forebay_common::wire::{Mac, TCP, UDP, checksum};
+use forebay_common::wire::{Mac, TCP, UDP, checksum, tcp_flags};
 
 /// Frames are filled up to this length.
 const SHORTEST: usize = 64;
@@ -17,6 +17,8 @@ pub(crate) struct Headers<A> {
     /// Both ports as in the header.
     pub(crate) ports: u32,
     pub(crate) protocol: u8,
+    /// Of TCP.
+    pub(crate) flags: u8,
     pub(crate) hops: u8,
 }
 
@@ -87,14 +89,17 @@ fn sum(bytes: &[u8]) -> u64 {
 fn transport<A: Written>(headers: &Headers<A>, room: usize) -> (Vec<u8>, usize) {
     let mut bytes = headers.ports.to_ne_bytes().to_vec();
     let at = if headers.protocol == TCP {
-        // Sequence and acknowledgement number; a header of five words, ACK; window.
-        bytes.extend([0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 0xff, 0xff, 0, 0, 0, 0]);
+        // Sequence and acknowledgement number; a header of five words, flags; window.
+        let flags = headers.flags;
+        bytes.extend([0, 0, 0, 1, 0, 0, 0, 1, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
         16
     } else {
         bytes.extend([0; 4]);
         6
     };
-    bytes.resize(bytes.len().max(room), 0);
+    if headers.protocol != TCP || headers.flags != tcp_flags::SYN {
+        bytes.resize(bytes.len().max(room), 0);
+    }
     if headers.protocol == UDP {
         let length = bytes.len() as u16;
         bytes[4..6].copy_from_slice(&length.to_be_bytes());
@@ -164,6 +169,7 @@ pub(crate) fn solicitation(to: Mac, from: Mac, asker: V6, target: V6) -> (Vec<u8
         destination: target,
         ports: 0,
         protocol: 58,
+        flags: 0,
         hops: 255,
     };
     let mut message = vec![135, 0, 0, 0, 0, 0, 0, 0];
@@ -192,6 +198,7 @@ mod tests {
             destination,
             ports: 0x5000_0504,
             protocol,
+            flags: tcp_flags::ACK,
             hops: 64,
         }
     }

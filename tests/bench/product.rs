@@ -1,5 +1,7 @@
 //! The product's program with tables filled by hand: no daemon runs.
 
+pub(crate) mod outbound;
+
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -13,7 +15,7 @@ use forebay_common::abi::{
 };
 use forebay_common::balance::{RingMember, build_ring, filter};
 use forebay_common::family::{V4, V6};
-use forebay_common::flow::{Direction, Flow, FlowKey, FlowKind, Seen, Timeouts, UntrustedSet};
+use forebay_common::flow::{Flow, FlowKey, FlowKind, Seen, Timeouts, UntrustedSet};
 use forebay_common::reason::{REASON_SLOTS, Reason};
 use forebay_common::wire::{Mac, TCP, UDP};
 use forebay_tests::engine::connect_stages;
@@ -24,6 +26,7 @@ use crate::shared::{BACKENDS, TABLE_ENTRIES};
 
 const HASH_KEY: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
 const RULE: u32 = 1;
+const OUTBOUND_RULE: u32 = 2;
 const BINDING: u32 = 1;
 /// Sets of untrusted flows, as the daemon makes them for so many flows.
 const UNTRUSTED_SETS: u32 = (TABLE_ENTRIES / 2 / 8 / 8).next_power_of_two();
@@ -137,8 +140,9 @@ impl Product {
         for port in ports {
             self.add_port(port)?;
         }
+        let second = self.jiffies_a_second()?;
         let hop_lifetime = match hop_lifetime {
-            HopLifetime::Second => self.jiffies_a_second()?,
+            HopLifetime::Second => second,
             HopLifetime::Endless => u32::MAX,
         };
         // Last: before it, packets pass.
@@ -155,6 +159,7 @@ impl Product {
             },
             hops_valid_from: (jiffies as u32).wrapping_sub(1),
             hop_lifetime,
+            second,
             untrusted_mask: UNTRUSTED_SETS - 1,
             promote_below: TABLE_ENTRIES / 100 * 80,
             grace: 10,
@@ -164,21 +169,36 @@ impl Product {
     }
 
     fn configure_family<A: Net>(&self) -> Result<()> {
-        let filter_map = self.map(names::ADDRESS_FILTER)?;
-        let mut owners = vec![(A::FRONTEND, Owner::FRONTEND, 1, u64::MAX)];
-        owners.extend(backends::<A>().map(|address| (address, Owner::INSTANCE, 0, 0)));
-        for (address, roles, id, on_link) in owners {
-            let owner = Owner { roles, id, on_link };
-            bpf::put(self.map(A::MAPS.addresses)?, &address, &owner)?;
-            let (word, mask) = filter::bit(address);
-            let bits: u64 = bpf::get(filter_map, word)?;
-            bpf::put(filter_map, &word, &(bits | mask))?;
-        }
+        self.add_owner_of(
+            A::FRONTEND,
+            Owner {
+                roles: Owner::FRONTEND,
+                id: 1,
+                on_link: u64::MAX,
+            },
+        )?;
         for (index, address) in backends::<A>().into_iter().enumerate() {
+            self.add_owner(address, Owner::INSTANCE)?;
             let id = index as u32 + 1;
             bpf::put(self.map(A::MAPS.backends)?, &id, &Backend { address })?;
         }
-        Ok(())
+        self.configure_outbound::<A>()
+    }
+
+    fn add_owner<A: Net>(&self, address: A, roles: u32) -> Result<()> {
+        let owner = Owner {
+            roles,
+            ..Owner::default()
+        };
+        self.add_owner_of(address, owner)
+    }
+
+    fn add_owner_of<A: Net>(&self, address: A, owner: Owner) -> Result<()> {
+        bpf::put(self.map(A::MAPS.addresses)?, &address, &owner)?;
+        let filter_map = self.map(names::ADDRESS_FILTER)?;
+        let (word, mask) = filter::bit(address);
+        let bits: u64 = bpf::get(filter_map, word)?;
+        bpf::put(filter_map, &word, &(bits | mask))
     }
 
     fn add_port(&self, port: &Port) -> Result<()> {
@@ -210,11 +230,7 @@ impl Product {
 
     /// Jiffies, and nanoseconds since boot.
     fn clocks(&mut self) -> Result<[u64; 2]> {
-        bpf::run(
-            bpf::program(&mut self.ebpf, names::CLOCKS_PROGRAM)?,
-            &[0; 64],
-            1,
-        )?;
+        bpf::run_bare(bpf::program(&mut self.ebpf, names::CLOCKS_PROGRAM)?)?;
         bpf::get(self.map(names::CLOCKS)?, 0)
     }
 
@@ -230,46 +246,22 @@ impl Product {
         Ok(((later - jiffies) as f64 / seconds).round() as u32)
     }
 
-    /// Puts both directions of a course's flows into the table, in their order, as established flows
-    /// with the first backend.
+    /// Puts both directions of flows into the table, in their order, as established ones. `kind`: that of the
+    /// first direction's entries.
     pub(crate) fn fill<A: Net>(
         &mut self,
-        course: &Course<A>,
-        to_backend: Hop,
-        to_client: Hop,
+        [there, back]: [Course<A>; 2],
+        kind: u8,
+        hop: Hop,
     ) -> Result<()> {
         let now = self.jiffies()?;
-        let replies = course.replies();
-        let seen = if course.protocol == TCP {
-            Seen::SYN.with(Seen::ACK)
-        } else {
-            Seen::PACKET
-        };
-        let entry = |becomes: FlowKey<A>, direction, hop: Hop| Flow {
-            source: becomes.source,
-            destination: becomes.destination,
-            ports: becomes.ports,
-            idle_timeout: LONG,
-            last_seen: now,
-            packets: 0,
-            bytes: 0,
-            hop_head: hop.mac.head,
-            hop_tail: hop.mac.tail,
-            hop_slot: hop.slot as u16,
-            hop_stamp: now as u32,
-            last_ack: 0,
-            rule: RULE,
-            seen_to_instance: seen.0,
-            seen_from_instance: seen.0,
-            kind: FlowKind::Rule.byte(direction, false),
-            marks: 0,
-        };
         let (mut keys, mut flows) = (Vec::new(), Vec::new());
-        for flow in 0..course.flows {
-            let (there, back) = (course.key(flow), replies.key(flow));
+        for flow in 0..there.flows {
+            let (there, back) = (there.key(flow), back.key(flow));
             keys.extend([there, back]);
-            flows.push(entry(back.reversed(), Direction::ToInstance, to_backend));
-            flows.push(entry(there.reversed(), Direction::FromInstance, to_client));
+            flows.push(established(&back.reversed(), kind, hop, now));
+            let kind = FlowKind::other_way(kind);
+            flows.push(established(&there.reversed(), kind, hop, now));
         }
         bpf::put_all(self.map(A::MAPS.flows)?, &keys, &flows).context("fill the flow table")
     }
@@ -296,30 +288,67 @@ impl Product {
 
     /// Flows opened, all CPUs.
     pub(crate) fn new_flows(&self) -> Result<u64> {
-        let counters: Vec<RuleCounters> = bpf::get_per_cpu(self.map(names::RULE_COUNTERS)?, RULE)?;
-        Ok(counters.iter().map(|counters| counters.new_flows).sum())
+        let map = self.map(names::RULE_COUNTERS)?;
+        let opened = |rule| -> Result<u64> {
+            let counters: Vec<RuleCounters> = bpf::get_per_cpu(map, rule)?;
+            Ok(counters.iter().map(|counters| counters.new_flows).sum())
+        };
+        Ok(opened(RULE)? + opened(OUTBOUND_RULE)?)
     }
 }
 
-/// Fails unless exactly `packets` were counted, all under `reason`.
-pub(crate) fn expect_reason(
+/// The entry of packets that become this, of an established flow.
+fn established<A: Net>(becomes: &FlowKey<A>, kind: u8, hop: Hop, now: u64) -> Flow<A> {
+    let seen = if becomes.protocol == u32::from(TCP) {
+        Seen::SYN.with(Seen::ACK)
+    } else {
+        Seen::PACKET
+    };
+    let is_outbound = FlowKind::from_byte(kind) == Some(FlowKind::OutboundRule);
+    Flow {
+        source: becomes.source,
+        destination: becomes.destination,
+        ports: becomes.ports,
+        idle_timeout: LONG,
+        last_seen: now,
+        packets: 0,
+        bytes: 0,
+        hop_head: hop.mac.head,
+        hop_tail: hop.mac.tail,
+        hop_slot: hop.slot as u16,
+        hop_stamp: now as u32,
+        last_ack: 0,
+        rule: if is_outbound { OUTBOUND_RULE } else { RULE },
+        seen_to_instance: seen.0,
+        seen_from_instance: seen.0,
+        kind,
+        marks: 0,
+    }
+}
+
+/// Fails unless exactly `packets` were counted, all under these reasons.
+pub(crate) fn expect_reasons(
     before: &[u64],
     after: &[u64],
-    reason: Reason,
+    reasons: &[Reason],
     packets: u64,
 ) -> Result<()> {
     let mut surprises = Vec::new();
+    let mut expected = 0;
     for known in Reason::ALL {
         let slot = *known as usize;
         let counted = after[slot] - before[slot];
-        let expected = if *known == reason { packets } else { 0 };
-        if counted != expected {
-            let label = known.label();
-            surprises.push(format!("{label}: {counted} instead of {expected}"));
+        if reasons.contains(known) {
+            expected += counted;
+        } else if counted != 0 {
+            surprises.push(format!("{}: {counted}", known.label()));
         }
     }
-    if surprises.is_empty() {
+    if surprises.is_empty() && expected == packets {
         return Ok(());
     }
-    bail!("packets went another way: {}", surprises.join(", "));
+    bail!(
+        "{expected} of {packets} packets went the expected way; others: {}",
+        surprises.join(", ")
+    );
 }

@@ -1,14 +1,17 @@
-//! Who is who in every measurement: one frontend, four backends, clients by the hundred thousand.
+//! Who is who in every measurement: one frontend, four backends, clients by the hundred thousand; and
+//! instances that go out.
+
+mod course;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use forebay_common::abi::names;
 use forebay_common::family::{Family, V4, V6};
-use forebay_common::flow::FlowKey;
-use forebay_common::wire::{Mac, TCP, UDP};
+use forebay_common::wire::Mac;
 
-use crate::frame::{Headers, Written};
-use crate::shared::{BACKENDS, Expectation, Plan, client_of};
+pub(crate) use self::course::Course;
+use crate::frame::Written;
+use crate::shared::{BACKENDS, Expectation};
 
 /// Port of the rule.
 pub(crate) const PORT: u16 = 80;
@@ -25,7 +28,20 @@ pub(crate) mod clients {
     pub(crate) const NEW: u32 = 0x6450_0001;
     /// They have nothing to do with us.
     pub(crate) const STRANGERS: u32 = 0x6460_0001;
+    /// Known flows of instances go there.
+    pub(crate) const OUTSIDE: u32 = 0x6470_0001;
+    /// New flows of instances go there.
+    pub(crate) const NEW_OUTSIDE: u32 = 0x6471_0001;
+    /// Instances that go out.
+    pub(crate) const INSTANCES: u32 = 0x6478_0001;
 }
+
+/// Port of an instance from which it goes out.
+pub(crate) const INSTANCE_PORT: u16 = 40_000;
+/// SNAT port of known flows.
+pub(crate) const SNAT_PORT: u16 = 2_000;
+/// Ports from which one instance opens flows to one destination: all that a driver has for an address.
+pub(crate) const SOURCE_PORTS: u64 = 1 << 15;
 
 /// A locally administered MAC address.
 pub(crate) const fn mac(last: u8) -> Mac {
@@ -45,12 +61,16 @@ pub(crate) trait Net: Family + Written + std::hash::Hash + Send + Sync {
     const FRONTEND: Self;
     /// Neither frontend nor instance.
     const STRANGER: Self;
+    /// The public address of a public IP.
+    const PUBLIC_IP: Self;
     /// First half of clients' IPv6 addresses.
     const CLIENT_PREFIX: u64;
     /// What the last words of backends' addresses have in common, and the frontend's has not.
     const BACKENDS: Expectation;
     /// A backend, from 0.
     fn backend(index: usize) -> Self;
+    /// A public address with SNAT ports, from 0.
+    fn snat(index: u8) -> Self;
     /// A client, by the low word of its address.
     fn client(word: u32) -> Self;
     /// The last 32 bits, raw.
@@ -69,6 +89,10 @@ pub(crate) struct Maps {
     pub(crate) untrusted: &'static str,
     pub(crate) addresses: &'static str,
     pub(crate) backends: &'static str,
+    pub(crate) ways: &'static str,
+    pub(crate) way_counters: &'static str,
+    pub(crate) snat_ranges: &'static str,
+    pub(crate) public_ips: &'static str,
 }
 
 /// Names of a family's maps and programs in the bench's object.
@@ -80,6 +104,7 @@ pub(crate) struct BenchNames {
     pub(crate) minimal: &'static str,
     pub(crate) drive_tcp: &'static str,
     pub(crate) drive_udp: &'static str,
+    pub(crate) drive_syn: &'static str,
     pub(crate) generate: &'static str,
 }
 
@@ -97,6 +122,7 @@ impl Net for V4 {
     const LABEL: &'static str = "v4";
     const FRONTEND: Self = v4([203, 0, 113, 10]);
     const STRANGER: Self = v4([198, 51, 100, 77]);
+    const PUBLIC_IP: Self = v4([203, 0, 113, 50]);
     const CLIENT_PREFIX: u64 = 0;
     const BACKENDS: Expectation = Expectation {
         mask: v4([255, 255, 255, 0]).0,
@@ -105,6 +131,10 @@ impl Net for V4 {
 
     fn backend(index: usize) -> Self {
         v4([10, 99, 2, 11 + index as u8])
+    }
+
+    fn snat(index: u8) -> Self {
+        v4([203, 0, 113, 64 + index])
     }
 
     fn client(word: u32) -> Self {
@@ -124,6 +154,10 @@ impl Net for V4 {
         untrusted: names::UNTRUSTED4,
         addresses: names::ADDRESSES4,
         backends: names::BACKENDS4,
+        ways: names::WAYS4,
+        way_counters: names::WAY_COUNTERS4,
+        snat_ranges: names::SNAT_RANGES4,
+        public_ips: names::PUBLIC_IPS4,
     };
     const BENCH: BenchNames = BenchNames {
         translations: "TRANSLATIONS4",
@@ -133,6 +167,7 @@ impl Net for V4 {
         minimal: "minimal4",
         drive_tcp: "drive_tcp4",
         drive_udp: "drive_udp4",
+        drive_syn: "drive_syn4",
         generate: "generate_udp4",
     };
 }
@@ -141,6 +176,7 @@ impl Net for V6 {
     const LABEL: &'static str = "v6";
     const FRONTEND: Self = v6([0x2001, 0xdb8, 0x113, 0, 0, 0, 0, 0x10]);
     const STRANGER: Self = v6([0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 0x77]);
+    const PUBLIC_IP: Self = v6([0x2001, 0xdb8, 0x113, 0, 0, 0, 0, 0x50]);
     const CLIENT_PREFIX: u64 = v6([0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 0]).0[0];
     const BACKENDS: Expectation = Expectation {
         mask: 0xffff_0000_u32.to_be(),
@@ -149,6 +185,10 @@ impl Net for V6 {
 
     fn backend(index: usize) -> Self {
         v6([0xfd00, 0x99, 2, 0, 0, 0, 1, 0x11 + index as u16])
+    }
+
+    fn snat(index: u8) -> Self {
+        v6([0x2001, 0xdb8, 0x113, 0, 0, 0, 1, 0x64 + u16::from(index)])
     }
 
     fn client(word: u32) -> Self {
@@ -168,6 +208,10 @@ impl Net for V6 {
         untrusted: names::UNTRUSTED6,
         addresses: names::ADDRESSES6,
         backends: names::BACKENDS6,
+        ways: names::WAYS6,
+        way_counters: names::WAY_COUNTERS6,
+        snat_ranges: names::SNAT_RANGES6,
+        public_ips: names::PUBLIC_IPS6,
     };
     const BENCH: BenchNames = BenchNames {
         translations: "TRANSLATIONS6",
@@ -177,6 +221,7 @@ impl Net for V6 {
         minimal: "minimal6",
         drive_tcp: "drive_tcp6",
         drive_udp: "drive_udp6",
+        drive_syn: "drive_syn6",
         generate: "generate_udp6",
     };
 }
@@ -186,153 +231,21 @@ pub(crate) fn backends<A: Net>() -> [A; BACKENDS] {
     std::array::from_fn(A::backend)
 }
 
-/// Packets that a driver writes, one flow after the other.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Course<A> {
-    /// TCP or UDP.
-    pub(crate) protocol: u8,
-    /// From the peer to clients rather than from clients to the peer.
-    pub(crate) is_reply: bool,
-    /// Low word of the first client's address.
-    pub(crate) first_client: u32,
-    /// The other side.
-    pub(crate) peer: A,
-    /// Its port.
-    pub(crate) peer_port: u16,
-    /// How many flows; a power of two.
-    pub(crate) flows: u64,
-    /// Destination MAC address.
-    pub(crate) to: Mac,
-    /// Source MAC address.
-    pub(crate) from: Mac,
+/// An instance that goes out, from 0.
+pub(crate) fn instance<A: Net>(index: u8) -> A {
+    A::client(clients::INSTANCES + u32::from(index))
 }
 
-impl<A: Net> Course<A> {
-    /// From known clients to the rule, TCP.
-    pub(crate) fn known(flows: u64) -> Self {
-        Self {
-            protocol: TCP,
-            is_reply: false,
-            first_client: clients::KNOWN,
-            peer: A::FRONTEND,
-            peer_port: PORT,
-            flows,
-            to: mac(1),
-            from: mac(2),
-        }
-    }
-
-    /// The same flows' answers.
-    pub(crate) fn replies(self) -> Self {
-        Self {
-            is_reply: true,
-            peer: A::backend(0),
-            peer_port: BACKEND_PORT,
-            ..self
-        }
-    }
-
-    /// The same with UDP.
-    pub(crate) fn udp(self) -> Self {
-        Self {
-            protocol: UDP,
-            ..self
-        }
-    }
-
-    /// Key of a flow, as its packets in this course have it.
-    pub(crate) fn key(&self, flow: u64) -> FlowKey<A> {
-        let (host, port) = client_of(flow);
-        let client = A::client(self.first_client.wrapping_add(host));
-        let protocol = u32::from(self.protocol);
-        let to_peer = FlowKey {
-            source: client,
-            destination: self.peer,
-            ports: FlowKey::<A>::ports_word(port, self.peer_port),
-            protocol,
-        };
-        if self.is_reply {
-            to_peer.reversed()
-        } else {
-            to_peer
-        }
-    }
-
-    /// Headers of a flow's packet.
-    pub(crate) fn headers(&self, flow: u64) -> Headers<A> {
-        let key = self.key(flow);
-        Headers {
-            to: self.to,
-            from: self.from,
-            source: key.source,
-            destination: key.destination,
-            ports: key.ports,
-            protocol: self.protocol,
-            hops: 64,
-        }
-    }
-
-    /// What the driver needs to know.
-    pub(crate) fn plan(&self) -> Plan {
-        let mask = self.flows - 1;
-        // Sums of what all packets have in common: the client's low word and the ports are missing.
-        let mut common = self.headers(0);
-        common.ports = 0;
-        let nobody = A::client(0);
-        if self.is_reply {
-            common.destination = nobody;
-        } else {
-            common.source = nobody;
-        }
-        let sums = common.sums();
-        let (peer, more) = self.peer.words();
-        Plan {
-            counter: 0,
-            mask,
-            shift: mask.count_ones().div_ceil(2),
-            is_reply: u32::from(self.is_reply),
-            peer: [peer, more.unwrap_or(0)],
-            client_prefix: A::CLIENT_PREFIX,
-            first_client: self.first_client,
-            peer_port: u32::from(self.peer_port.to_be()),
-            ip_sum: sums.ip,
-            transport_sum: sums.transport,
-            to_head: self.to.head,
-            from_head: self.from.head,
-            to_tail: self.to.tail,
-            from_tail: self.from.tail,
-            padding: 0,
-        }
-    }
+/// Where an instance's storms of new flows go.
+pub(crate) fn destination<A: Net>() -> A {
+    A::client(clients::NEW_OUTSIDE)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use forebay_common::balance::filter;
 
     use super::*;
-    use crate::shared::flow_of;
-
-    #[test]
-    fn every_flow_gets_its_turn() {
-        for flows in [1_u64, 2, 8192, 1 << 18] {
-            let plan = Course::<V4>::known(flows).plan();
-            let seen: HashSet<u64> = (0..flows)
-                .map(|number| flow_of(number, plan.mask, plan.shift))
-                .collect();
-            assert_eq!(seen.len() as u64, flows);
-            assert!(seen.iter().all(|flow| *flow < flows));
-        }
-    }
-
-    #[test]
-    fn flows_have_keys_of_their_own() {
-        let course = Course::<V6>::known(1 << 17);
-        let keys: HashSet<_> = (0..course.flows).map(|flow| course.key(flow)).collect();
-        assert_eq!(keys.len() as u64, course.flows);
-    }
 
     /// Else "not ours" would not measure what it says.
     #[test]
@@ -340,6 +253,13 @@ mod tests {
         fn check<A: Net>() {
             let mut known = vec![filter::bit(A::FRONTEND)];
             known.extend(backends::<A>().map(filter::bit));
+            known.push(filter::bit(A::PUBLIC_IP));
+            for index in 0..16 {
+                known.extend([
+                    filter::bit(instance::<A>(index)),
+                    filter::bit(A::snat(index)),
+                ]);
+            }
             assert!(!known.contains(&filter::bit(A::STRANGER)));
             for host in 0..8 {
                 let client = A::client(clients::STRANGERS + host);
@@ -348,15 +268,5 @@ mod tests {
         }
         check::<V4>();
         check::<V6>();
-    }
-
-    #[test]
-    fn answers_have_the_key_under_which_the_flow_is_found_from_the_other_side() {
-        let course = Course::<V4>::known(8);
-        let (there, back) = (course.key(5), course.replies().key(5));
-        assert_eq!(back.destination, there.source);
-        assert_eq!(back.destination_port(), there.source_port());
-        assert_eq!(back.source, V4::backend(0));
-        assert_eq!(back.source_port(), BACKEND_PORT);
     }
 }

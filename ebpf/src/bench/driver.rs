@@ -3,7 +3,7 @@
 //! Fields are written in the widths in which targets read them, so that a load is served by the
 //! store before it.
 
-use forebay_common::wire::{Ethernet, Field16, Field32, Frame, Mac, checksum};
+use forebay_common::wire::{Ethernet, Field16, Field32, Frame, Mac, Tcp, checksum, tcp_flags};
 
 use crate::maps;
 use crate::packet::{ArpPacket, Solicitation, Tcp4, Tcp6, Udp4, Udp6};
@@ -109,6 +109,39 @@ write4!(tcp4, Tcp4);
 write4!(udp4, Udp4);
 write6!(tcp6, Tcp6);
 write6!(udp6, Udp6);
+
+/// Sequence and acknowledgement number of a segment that begins a connection, raw.
+const ONE: u32 = 1_u32.to_be();
+
+/// Writes what a RST in place of the last segment has changed.
+#[inline(always)]
+fn write_beginning(tcp: &Tcp) {
+    tcp.sequence.set(ONE);
+    tcp.acknowledgement.set(ONE);
+    tcp.offset.set(5 << 4);
+    tcp.flags.set(tcp_flags::SYN);
+    tcp.window.set(u16::MAX);
+    tcp.urgent.set(0);
+}
+
+/// Writes the next segment of the plan, which begins a connection. The last one may have been answered in place.
+#[inline(always)]
+pub(crate) fn syn4<F: Frame>(frame: &F, plan: &mut Plan) -> Option<()> {
+    let packet = frame.at::<Tcp4>(0)?;
+    packet.ip.tos.set(0);
+    packet.ip.fragment.set(0x4000_u16.to_be());
+    write_beginning(&packet.above);
+    tcp4(frame, plan)
+}
+
+/// Writes the next segment of the plan, which begins a connection. The last one may have been answered in place.
+#[inline(always)]
+pub(crate) fn syn6<F: Frame>(frame: &F, plan: &mut Plan) -> Option<()> {
+    let packet = frame.at::<Tcp6>(0)?;
+    packet.ip.version.set(0x6000_0000_u32.to_be());
+    write_beginning(&packet.above);
+    tcp6(frame, plan)
+}
 
 /// Writes an ARP request for the peer's address.
 #[inline(always)]

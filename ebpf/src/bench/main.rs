@@ -49,6 +49,10 @@ drivers! {
     drive_tcp6, driver::tcp6;
     /// Drives IPv6 and UDP.
     drive_udp6, driver::udp6;
+    /// Drives IPv4 and TCP connections that begin.
+    drive_syn4, driver::syn4;
+    /// Drives IPv6 and TCP connections that begin.
+    drive_syn6, driver::syn6;
     /// Drives ARP requests.
     drive_arp, driver::arp;
     /// Drives neighbour solicitations.

@@ -1,42 +1,19 @@
 //! Everything that is measured.
 
+use std::time::Duration;
+
 use forebay_common::family::{V4, V6};
-use forebay_common::flow::FlowKey;
 use forebay_common::reason::Reason;
 use forebay_common::wire::Mac;
 
-use super::case::{Case, CleanUp, Goal, Target};
-use super::stage::{Population, Stage, TRANSLATED_MACS};
+use super::case::{Case, CleanUp, Goal, Setting, Target};
+use super::maker::action::{DROP, PASS, REDIRECT, TX};
+use super::maker::{Effort, MANY, Maker, NEW, SOME, amount, minimal_name, translated};
+use super::outward;
+use super::stage::{Population, Stage};
 use crate::frame::{self, Headers};
 use crate::scene::{CLOSED_PORT, Course, Net, clients, mac};
 use crate::shared::{Plan, flow_of};
-use action::{DROP, PASS, REDIRECT, TX};
-
-/// Values of `enum xdp_action`.
-mod action {
-    pub(super) const DROP: u32 = 1;
-    pub(super) const PASS: u32 = 2;
-    pub(super) const TX: u32 = 3;
-    pub(super) const REDIRECT: u32 = 4;
-}
-
-/// How much is done.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Effort {
-    /// Packets of a sample when all is in the cache.
-    pub(crate) hot: u32,
-    /// Packets of a sample when little is.
-    pub(crate) cold: u32,
-    /// New flows of a sample.
-    pub(crate) new: u32,
-}
-
-/// Flows of the middle size.
-const SOME: u64 = 1 << 13;
-/// Flows of the large size.
-const MANY: u64 = 1 << 18;
-/// Enough for every new flow of a sample.
-const NEW: u64 = 1 << 22;
 
 /// What the cases expect to find in the tables: most of it TCP, so that there is room for new flows.
 pub(crate) fn population(cases: &[Case]) -> Population {
@@ -58,10 +35,15 @@ pub(crate) fn all(effort: Effort) -> Vec<Case> {
         target: Target::Alone,
         plan: Plan::default(),
         frame: vec![0; 64],
+        setting: Setting::default(),
+        around: None,
         repeat: effort.hot,
+        runs: 1,
+        lasting: Duration::ZERO,
         returns: DROP,
         becomes: None,
         clean_up: None,
+        opens: false,
         floor: None,
         yardstick: None,
         goal: None,
@@ -75,16 +57,6 @@ pub(crate) fn all(effort: Effort) -> Vec<Case> {
         solicitation(),
     ));
     cases
-}
-
-/// How many flows, for people.
-fn amount(flows: u64) -> &'static str {
-    match flows {
-        1 => "1 flow",
-        SOME => "8k flows",
-        MANY => "256k flows",
-        _ => "each a new flow",
-    }
 }
 
 fn known<A: Net>(flows: u64) -> Course<A> {
@@ -106,83 +78,17 @@ fn newcomers<A: Net>() -> Course<A> {
     }
 }
 
-/// Flows that so many packets of [`newcomers`] opened.
-fn opened<A: Net>(packets: u64) -> impl Iterator<Item = u64> {
-    let plan = newcomers::<A>().plan();
-    (0..packets).map(move |number| flow_of(number, plan.mask, plan.shift))
+fn forget_in_product<A: Net>() -> CleanUp {
+    Box::new(|stage: &Stage, _| stage.product.forget::<A>())
 }
 
-fn forget_in_product<A: Net>(stage: &Stage, _: u64) -> anyhow::Result<()> {
-    stage.product.forget::<A>()
-}
-
-fn forget_in_minimal<A: Net>(stage: &Stage, packets: u64) -> anyhow::Result<()> {
-    stage
-        .yardstick
-        .remove(&newcomers::<A>(), opened::<A>(packets))
-}
-
-/// Makes cases of one family.
-struct Maker {
-    effort: Effort,
-}
-
-impl Maker {
-    fn of<A: Net>(&self, what: &str, course: Course<A>, target: Target, returns: u32) -> Case {
-        let is_tcp = course.protocol == forebay_common::wire::TCP;
-        let repeat = match course.flows {
-            1 => self.effort.hot,
-            SOME => self.effort.hot / 2,
-            NEW => self.effort.new,
-            _ => self.effort.cold,
-        };
-        Case {
-            name: format!("{} {what}, {}", A::LABEL, amount(course.flows)),
-            driver: if is_tcp {
-                A::BENCH.drive_tcp
-            } else {
-                A::BENCH.drive_udp
-            },
-            target,
-            plan: course.plan(),
-            frame: course.headers(0).build(),
-            repeat,
-            returns,
-            becomes: None,
-            clean_up: None,
-            floor: Some(floor_name::<A>(is_tcp)),
-            yardstick: None,
-            goal: None,
-        }
-    }
-}
-
-fn floor_name<A: Net>(is_tcp: bool) -> String {
-    let protocol = if is_tcp { "TCP" } else { "UDP" };
-    format!("{} driver {protocol}, 1 flow", A::LABEL)
-}
-
-impl Case {
-    fn against(mut self, yardstick: &str, goal: Option<Goal>) -> Self {
-        self.yardstick = Some(yardstick.to_owned());
-        self.goal = goal;
-        self
-    }
-
-    fn becoming<A: Net>(mut self, headers: Headers<A>) -> Self {
-        self.becomes = Some(headers.build());
-        self
-    }
-
-    fn cleaned_up_by(mut self, clean_up: CleanUp) -> Self {
-        self.clean_up = Some(clean_up);
-        self
-    }
-
-    fn without_floor(mut self) -> Self {
-        self.floor = None;
-        self
-    }
+fn forget_in_minimal<A: Net>() -> CleanUp {
+    Box::new(|stage: &Stage, numbers| {
+        let course = newcomers::<A>();
+        let plan = course.plan();
+        let flows = numbers.map(|number| flow_of(number, plan.mask, plan.shift));
+        stage.yardstick.remove(&course, flows)
+    })
 }
 
 fn family<A: Net>(effort: Effort, limit: f64) -> Vec<Case> {
@@ -191,6 +97,7 @@ fn family<A: Net>(effort: Effort, limit: f64) -> Vec<Case> {
     cases.extend(minimal::<A>(&maker));
     cases.extend(known_flows::<A>(&maker, limit));
     cases.extend(other_packets::<A>(&maker));
+    cases.extend(outward::cases::<A>(&maker, limit));
     cases
 }
 
@@ -200,10 +107,10 @@ fn floors<A: Net>(maker: &Maker) -> Vec<Case> {
     vec![
         maker
             .of("driver TCP", known::<A>(1), bounce, TX)
-            .without_floor(),
+            .above(None),
         maker
             .of("driver UDP", known::<A>(1).udp(), bounce, TX)
-            .without_floor(),
+            .above(None),
         maker.of("parse", known::<A>(1), Target::Bench(A::BENCH.parse), TX),
         maker.of("lookup, found", known::<A>(1), lookup, TX),
         maker.of("lookup, found", known::<A>(MANY), lookup, TX),
@@ -226,7 +133,7 @@ fn minimal<A: Net>(maker: &Maker) -> Vec<Case> {
         cases.push(case.becoming(towards_backend(course)));
     }
     let new = maker.of("minimal UDP", newcomers::<A>(), target, REDIRECT);
-    cases.push(new.cleaned_up_by(forget_in_minimal::<A>));
+    cases.push(new.cleaned_up_by(forget_in_minimal::<A>()));
     cases
 }
 
@@ -266,11 +173,6 @@ fn known_flows<A: Net>(maker: &Maker, limit: f64) -> Vec<Case> {
     cases
 }
 
-fn minimal_name<A: Net>(is_udp: bool, flows: u64) -> String {
-    let protocol = if is_udp { "UDP" } else { "TCP" };
-    format!("{} minimal {protocol}, {}", A::LABEL, amount(flows))
-}
-
 fn other_packets<A: Net>(maker: &Maker) -> Vec<Case> {
     let missed = |flows| format!("{} lookup, missed, {}", A::LABEL, amount(flows));
     let product = Target::Product;
@@ -296,7 +198,7 @@ fn other_packets<A: Net>(maker: &Maker) -> Vec<Case> {
                 product(Reason::Forwarded),
                 REDIRECT,
             )
-            .cleaned_up_by(forget_in_product::<A>)
+            .opening(forget_in_product::<A>())
             .against(&minimal_name::<A>(true, NEW), Some(Goal::Net(300.0))),
         not_ours(1),
         not_ours(MANY),
@@ -313,19 +215,6 @@ fn towards_backend<A: Net>(course: Course<A>) -> Headers<A> {
 /// What the answer to the first packet of a course becomes.
 fn towards_client<A: Net>(course: Course<A>) -> Headers<A> {
     translated(course, course.key(flow_of(0, 0, 0)).reversed())
-}
-
-fn translated<A: Net>(course: Course<A>, becomes: FlowKey<A>) -> Headers<A> {
-    let [to, from] = TRANSLATED_MACS.map(mac);
-    Headers {
-        to,
-        from,
-        source: becomes.source,
-        destination: becomes.destination,
-        ports: becomes.ports,
-        protocol: course.protocol,
-        hops: 63,
-    }
 }
 
 /// Driver, frame and sum of a neighbour message.
@@ -356,10 +245,15 @@ fn neighbor_cases<A: Net>(effort: Effort, what: &str, message: Message) -> Vec<C
         target,
         plan,
         frame: frame.clone(),
+        setting: Setting::default(),
+        around: None,
         repeat: effort.hot,
+        runs: 1,
+        lasting: Duration::ZERO,
         returns: TX,
         becomes: None,
         clean_up: None,
+        opens: false,
         floor,
         yardstick: None,
         goal: None,

@@ -2,13 +2,15 @@
 
 mod case;
 mod cases;
+mod maker;
+mod outward;
 mod stage;
 
 use std::collections::HashSet;
 
 use anyhow::{Context, Result};
 use case::{Case, Goal};
-use cases::Effort;
+use maker::Effort;
 use stage::{Place, Stage};
 
 use crate::Arguments;
@@ -44,13 +46,13 @@ fn plan(arguments: &Arguments) -> (Rounds, Effort) {
         Effort {
             hot: 200_000,
             cold: 100_000,
-            new: 20_000,
+            new: 10_000,
         }
     } else {
         Effort {
             hot: 1_000_000,
             cold: 400_000,
-            new: 100_000,
+            new: 25_000,
         }
     };
     let loads = loads.min(rounds);
