@@ -39,19 +39,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<MicroReport> {
 }
 
 fn plan(arguments: &Arguments) -> (Rounds, Effort) {
-    let usual = if arguments.quick { 3 } else { 10 };
+    // Many short samples: other work on the machine then meets what is compared alike.
+    let usual = if arguments.quick { 3 } else { 30 };
     let rounds = usize::from(arguments.rounds.unwrap_or(usual));
     let loads = if arguments.quick { 1 } else { 5 };
     let effort = if arguments.quick {
         Effort {
-            hot: 200_000,
-            cold: 100_000,
+            hot: 100_000,
+            cold: 50_000,
             new: 10_000,
         }
     } else {
         Effort {
-            hot: 1_000_000,
-            cold: 400_000,
+            hot: 400_000,
+            cold: 150_000,
             new: 25_000,
         }
     };
