@@ -275,7 +275,14 @@ impl Product {
 
     /// Empties a flow table; says how many entries there were.
     pub(crate) fn clear<A: Net>(&self) -> Result<usize> {
-        bpf::clear::<FlowKey<A>, Flow<A>>(self.map(A::MAPS.flows)?)
+        let entries = bpf::clear::<FlowKey<A>, Flow<A>>(self.map(A::MAPS.flows)?)?;
+        self.forget_occupied()?;
+        Ok(entries)
+    }
+
+    /// The program counts what it inserts, and does not see what is removed here.
+    fn forget_occupied(&self) -> Result<()> {
+        bpf::put_all(self.map(names::OCCUPIED)?, &[0_u32, 1], &[0_u64; 2])
     }
 
     /// Packets by reason, all CPUs.

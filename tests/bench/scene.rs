@@ -11,7 +11,7 @@ use forebay_common::wire::Mac;
 
 pub(crate) use self::course::Course;
 use crate::frame::Written;
-use crate::shared::{BACKENDS, Expectation};
+use crate::shared::{BACKENDS, Bits};
 
 /// Port of the rule.
 pub(crate) const PORT: u16 = 80;
@@ -63,10 +63,12 @@ pub(crate) trait Net: Family + Written + std::hash::Hash + Send + Sync {
     const STRANGER: Self;
     /// The public address of a public IP.
     const PUBLIC_IP: Self;
+    /// The router's address on the side of the backends, as the path benchmark has it.
+    const ROUTER: Self;
     /// First half of clients' IPv6 addresses.
     const CLIENT_PREFIX: u64;
     /// What the last words of backends' addresses have in common, and the frontend's has not.
-    const BACKENDS: Expectation;
+    const BACKENDS: Bits;
     /// A backend, from 0.
     fn backend(index: usize) -> Self;
     /// A public address with SNAT ports, from 0.
@@ -123,8 +125,9 @@ impl Net for V4 {
     const FRONTEND: Self = v4([203, 0, 113, 10]);
     const STRANGER: Self = v4([198, 51, 100, 77]);
     const PUBLIC_IP: Self = v4([203, 0, 113, 50]);
+    const ROUTER: Self = v4([10, 99, 2, 1]);
     const CLIENT_PREFIX: u64 = 0;
-    const BACKENDS: Expectation = Expectation {
+    const BACKENDS: Bits = Bits {
         mask: v4([255, 255, 255, 0]).0,
         value: v4([10, 99, 2, 0]).0,
     };
@@ -177,8 +180,9 @@ impl Net for V6 {
     const FRONTEND: Self = v6([0x2001, 0xdb8, 0x113, 0, 0, 0, 0, 0x10]);
     const STRANGER: Self = v6([0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 0x77]);
     const PUBLIC_IP: Self = v6([0x2001, 0xdb8, 0x113, 0, 0, 0, 0, 0x50]);
+    const ROUTER: Self = v6([0xfd00, 0x99, 2, 0, 0, 0, 0, 1]);
     const CLIENT_PREFIX: u64 = v6([0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 0]).0[0];
-    const BACKENDS: Expectation = Expectation {
+    const BACKENDS: Bits = Bits {
         mask: 0xffff_0000_u32.to_be(),
         value: 0x0001_0000_u32.to_be(),
     };
@@ -235,6 +239,12 @@ pub(crate) fn backends<A: Net>() -> [A; BACKENDS] {
 pub(crate) fn instance<A: Net>(index: u8) -> A {
     A::client(clients::INSTANCES + u32::from(index))
 }
+
+/// What the last words of addresses outside have in common, in either family.
+pub(crate) const OUTSIDE: Bits = Bits {
+    mask: 0xfffe_0000_u32.to_be(),
+    value: 0x6470_0000_u32.to_be(),
+};
 
 /// Where an instance's storms of new flows go.
 pub(crate) fn destination<A: Net>() -> A {

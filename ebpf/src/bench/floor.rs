@@ -7,7 +7,7 @@ use forebay_common::wire::{Ethernet, Frame, Mac, TCP, UDP};
 
 use crate::maps;
 use crate::packet::{Udp4, Udp6};
-use crate::shared::NextHop;
+use crate::shared::{Bits, NextHop};
 
 /// Checks the headers and reads the key.
 #[inline(always)]
@@ -101,21 +101,30 @@ pub(crate) fn redirect<F: Frame>(frame: &F) -> Option<u32> {
     Some(send(ethernet, &service.to_backends))
 }
 
+/// Whether a word is as it must be.
+#[inline(always)]
+fn agree(word: u32, bits: Bits) -> bool {
+    word & bits.mask == bits.value
+}
+
 /// Counts a frame by whether it goes where it should.
 #[inline(always)]
 pub(crate) fn arrive<F: Frame>(frame: &F) -> Option<u32> {
     let ethertype = frame.at::<Ethernet>(0)?.ethertype.get();
-    let destination = if ethertype == 0x0800_u16.to_be() {
-        frame.at::<Udp4>(0)?.ip.destination.get()
+    let (source, destination) = if ethertype == 0x0800_u16.to_be() {
+        let ip = &frame.at::<Udp4>(0)?.ip;
+        (ip.source.get(), ip.destination.get())
     } else if ethertype == 0x86dd_u16.to_be() {
-        (frame.at::<Udp6>(0)?.ip.destination.get()[1] >> 32) as u32
+        let ip = &frame.at::<Udp6>(0)?.ip;
+        let last = |words: [u64; 2]| (words[1] >> 32) as u32;
+        (last(ip.source.get()), last(ip.destination.get()))
     } else {
         return Some(XDP_PASS);
     };
     let expectation = maps::EXPECTATION.get(0)?;
     // SAFETY: per-CPU, and the program is not interrupted by itself on one CPU.
     let arrivals = unsafe { &mut *maps::ARRIVALS.get_ptr_mut(0)? };
-    if destination & expectation.mask == expectation.value {
+    if agree(destination, expectation.destination) && agree(source, expectation.source) {
         arrivals.expected = arrivals.expected.wrapping_add(1);
     } else {
         arrivals.others = arrivals.others.wrapping_add(1);

@@ -136,10 +136,20 @@ pub(crate) struct Arrivals {
     pub(crate) others: u64,
 }
 
-/// What arrives as it should: the last 32 bits of the destination address, raw.
+/// What arrives as it should: the last 32 bits of both addresses, raw.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Expectation {
+    /// Of the destination.
+    pub(crate) destination: Bits,
+    /// Of the source.
+    pub(crate) source: Bits,
+}
+
+/// What some bits of a word must be.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Bits {
     /// The bits that must agree.
     pub(crate) mask: u32,
     /// What they must be.

@@ -9,7 +9,7 @@ mod topology;
 use anyhow::{Context, Result};
 use forebay_common::family::{V4, V6};
 use router::Router;
-use sample::{Flows, LeftOver, Trial};
+use sample::{Flows, LeftOver, Trial, Way};
 use setup::Setup;
 
 use crate::Arguments;
@@ -19,10 +19,13 @@ use crate::scene::Net;
 use crate::stats::Summary;
 
 /// Kinds of traffic, and their names.
-const TRAFFIC: [(Flows, &str); 3] = [
-    (Flows::Known(1), "1 flow"),
-    (Flows::Known(8192), "8192 flows"),
-    (Flows::New, "each a new flow"),
+const TRAFFIC: [(Way, Flows, &str); 6] = [
+    (Way::In, Flows::Known(1), "1 flow"),
+    (Way::In, Flows::Known(8192), "8192 flows"),
+    (Way::In, Flows::New, "each a new flow"),
+    (Way::Out, Flows::Known(1), "outbound, 1 flow"),
+    (Way::Out, Flows::Known(8192), "outbound, 8192 flows"),
+    (Way::Out, Flows::New, "outbound, each a new flow"),
 ];
 
 /// Packets of a sample: known flows, new flows. The latter must fit the kernel's connection table.
@@ -37,6 +40,7 @@ fn packets(quick: bool) -> (u32, u32) {
 /// One row of the report, its samples still coming in.
 struct Series {
     router: Router,
+    way: Way,
     flows: Flows,
     traffic: &'static str,
     family: &'static str,
@@ -60,8 +64,14 @@ pub(crate) fn run(arguments: &Arguments, cpu: usize) -> Result<PathReport> {
         );
     }
     let mut series = all_series(with_nft);
+    let wanted: Vec<(&str, &str)> = series
+        .iter()
+        .filter(|one| arguments.wants(&one.name()))
+        .map(|one| (one.family, one.traffic))
+        .collect();
     series.retain(|one| {
-        let is_compared_with = matches!(one.router, Router::Floor | Router::NftFull);
+        let is_compared_with =
+            one.router.is_yardstick() && wanted.contains(&(one.family, one.traffic));
         is_compared_with || arguments.wants(&one.name())
     });
     let usual = if arguments.quick { 2 } else { 5 };
@@ -72,6 +82,7 @@ pub(crate) fn run(arguments: &Arguments, cpu: usize) -> Result<PathReport> {
             interrupt::check()?;
             let trial = Trial {
                 router: one.router,
+                way: one.way,
                 flows: one.flows,
                 packets: if one.flows == Flows::New { new } else { known },
                 left_over: &left_over,
@@ -92,11 +103,16 @@ pub(crate) fn run(arguments: &Arguments, cpu: usize) -> Result<PathReport> {
 fn all_series(with_nft: bool) -> Vec<Series> {
     let mut all = Vec::new();
     for family in [V4::LABEL, V6::LABEL] {
-        for (flows, traffic) in TRAFFIC {
-            let routers = Router::ALL.into_iter();
+        for (way, flows, traffic) in TRAFFIC {
+            let routers: &[Router] = match way {
+                Way::In => &Router::INBOUND,
+                Way::Out => &Router::OUTBOUND,
+            };
+            let routers = routers.iter().copied();
             for router in routers.filter(|router| with_nft || !router.is_nft()) {
                 all.push(Series {
                     router,
+                    way,
                     flows,
                     traffic,
                     family,
@@ -106,6 +122,16 @@ fn all_series(with_nft: bool) -> Vec<Series> {
         }
     }
     all
+}
+
+/// How many times faster than nftables routers are to be.
+fn goals(way: Way, flows: Flows) -> Vec<(Router, f64)> {
+    match (way, flows) {
+        (_, Flows::New) => vec![(Router::Native, 4.5)],
+        (Way::In, Flows::Known(_)) => vec![(Router::Native, 8.0), (Router::Generic, 2.5)],
+        // Masquerade alone is less than what the others are compared with.
+        (Way::Out, Flows::Known(_)) => Vec::new(),
+    }
 }
 
 fn evaluate(series: &[Series], rounds: usize) -> PathReport {
@@ -118,7 +144,7 @@ fn evaluate(series: &[Series], rounds: usize) -> PathReport {
         };
         let floor = median(Router::Floor).unwrap_or(0.0);
         let net = |router: Router| median(router).map(|median| median - floor);
-        let nft = net(Router::NftFull);
+        let nft = net(Router::NftFull).or(net(Router::NftMasquerade));
         for one in group {
             let own = net(one.router).filter(|_| one.router != Router::Floor);
             rows.push(Row {
@@ -128,12 +154,7 @@ fn evaluate(series: &[Series], rounds: usize) -> PathReport {
                 nft_over_this: nft.zip(own).map(|(nft, own)| nft / own),
             });
         }
-        let is_new = group.iter().any(|one| one.flows == Flows::New);
-        let mut goals = vec![(Router::Native, if is_new { 4.5 } else { 8.0 })];
-        if !is_new {
-            goals.push((Router::Generic, 2.5));
-        }
-        for (router, at_least) in goals {
+        for (router, at_least) in goals(group[0].way, group[0].flows) {
             if let Some((nft, own)) = nft.zip(net(router)) {
                 headlines.push(Headline {
                     name: format!(

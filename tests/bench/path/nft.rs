@@ -11,6 +11,15 @@ use forebay_tests::netlab::Namespace;
 use super::topology::ROUTER_SERVER;
 use crate::scene::{BACKEND_PORT, Net, PORT, backends};
 
+/// What nftables does with packets to the frontend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Destination {
+    /// They go to the backends.
+    Backends,
+    /// There is no rule for them.
+    Kept,
+}
+
 /// What nftables does with the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
@@ -28,9 +37,10 @@ pub(super) fn is_installed(router: &Namespace) -> bool {
 }
 
 /// Loads the rules.
-pub(super) fn load(router: &Namespace, source: Source) -> Result<()> {
-    let rules = table::<V4>("ip", "10.98.0.1-10.98.0.254", source)
-        + &table::<V6>("ip6", "fd00:98::1-fd00:98::fe", source);
+pub(super) fn load(router: &Namespace, destination: Destination, source: Source) -> Result<()> {
+    let both = (destination, source);
+    let rules = table::<V4>("ip", "10.98.0.1-10.98.0.254", both)
+        + &table::<V6>("ip6", "fd00:98::1-fd00:98::fe", both);
     router
         .run("nft", &[&rules])
         .context("load nftables rules")?;
@@ -51,12 +61,22 @@ pub(super) fn forget_connections(router: &Namespace) -> Result<()> {
     router.enter(flush).context("flush connection tracking")
 }
 
-fn table<A: Net>(family: &str, pool: &str, source: Source) -> String {
+fn table<A: Net>(family: &str, pool: &str, (destination, source): (Destination, Source)) -> String {
     let choices = backends::<A>().into_iter().enumerate();
     let choices: Vec<String> = choices
         .map(|(index, backend)| format!("{index} : {}", backend.ip()))
         .collect();
     let (frontend, choices) = (A::FRONTEND.ip(), choices.join(", "));
+    let before = match destination {
+        Destination::Kept => String::new(),
+        Destination::Backends => format!(
+            "chain before {{
+                type nat hook prerouting priority dstnat;
+                {family} daddr {frontend} udp dport {PORT} dnat to \
+                    jhash {family} saddr . udp sport mod 4 map {{ {choices} }} : {BACKEND_PORT}
+            }}"
+        ),
+    };
     let source = match source {
         Source::Kept => String::new(),
         Source::Masquerade => format!("oifname {ROUTER_SERVER} masquerade"),
@@ -64,11 +84,7 @@ fn table<A: Net>(family: &str, pool: &str, source: Source) -> String {
     };
     format!(
         "table {family} bench {{
-            chain before {{
-                type nat hook prerouting priority dstnat;
-                {family} daddr {frontend} udp dport {PORT} dnat to \
-                    jhash {family} saddr . udp sport mod 4 map {{ {choices} }} : {BACKEND_PORT}
-            }}
+            {before}
             chain after {{
                 type nat hook postrouting priority srcnat;
                 {source}

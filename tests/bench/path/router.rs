@@ -7,8 +7,9 @@ use aya::programs::{Xdp, XdpMode};
 use super::nft;
 use super::setup::Setup;
 use super::topology::{ROUTER_CLIENT, ROUTER_SERVER};
-use crate::scene::Net;
-use crate::shared::Expectation;
+use crate::product::outbound::QUIET;
+use crate::scene::{Net, OUTSIDE, instance};
+use crate::shared::{Bits, Expectation};
 
 /// What forwards, or does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub(super) enum Router {
     NftDestination,
     /// nftables, destination and source.
     NftFull,
+    /// nftables, source only.
+    NftMasquerade,
     /// An XDP program that only redirects.
     Redirect,
     /// The minimal translator.
@@ -32,14 +35,22 @@ pub(super) enum Router {
 }
 
 impl Router {
-    /// All of them.
-    pub(super) const ALL: [Self; 8] = [
+    /// Those for what goes to the frontend.
+    pub(super) const INBOUND: [Self; 8] = [
         Self::Floor,
         Self::Kernel,
         Self::NftDestination,
         Self::NftFull,
         Self::Redirect,
         Self::Minimal,
+        Self::Native,
+        Self::Generic,
+    ];
+    /// Those for what an instance sends to the outside.
+    pub(super) const OUTBOUND: [Self; 5] = [
+        Self::Floor,
+        Self::Kernel,
+        Self::NftMasquerade,
         Self::Native,
         Self::Generic,
     ];
@@ -51,6 +62,7 @@ impl Router {
             Self::Kernel => "kernel forwarding, no NAT",
             Self::NftDestination => "nftables DNAT",
             Self::NftFull => "nftables DNAT + SNAT",
+            Self::NftMasquerade => "nftables masquerade",
             Self::Redirect => "XDP redirect only",
             Self::Minimal => "XDP minimal NAT",
             Self::Native => "Forebay, native",
@@ -60,19 +72,39 @@ impl Router {
 
     /// Whether it is nftables.
     pub(super) fn is_nft(self) -> bool {
-        matches!(self, Self::NftDestination | Self::NftFull)
+        matches!(
+            self,
+            Self::NftDestination | Self::NftFull | Self::NftMasquerade
+        )
     }
 
-    /// Where packets are to arrive.
+    /// Whether others are compared with it.
+    pub(super) fn is_yardstick(self) -> bool {
+        matches!(self, Self::Floor | Self::NftFull | Self::NftMasquerade)
+    }
+
+    /// How packets to the frontend are to arrive.
     pub(super) fn expects<A: Net>(self) -> Expectation {
-        match self {
-            Self::Floor | Self::Kernel | Self::Redirect => Expectation {
-                mask: u32::MAX,
-                value: A::FRONTEND.low_word(),
-            },
-            Self::NftDestination | Self::NftFull | Self::Minimal | Self::Native | Self::Generic => {
-                A::BACKENDS
-            }
+        let destination = match self {
+            Self::Floor | Self::Kernel | Self::Redirect => exactly(A::FRONTEND),
+            _ => A::BACKENDS,
+        };
+        Expectation {
+            destination,
+            source: Bits::default(),
+        }
+    }
+
+    /// How packets of an instance are to arrive.
+    pub(super) fn expects_outside<A: Net>(self) -> Expectation {
+        let source = match self {
+            Self::Native | Self::Generic => A::snat(QUIET.index),
+            Self::NftMasquerade => A::ROUTER,
+            _ => instance(QUIET.index),
+        };
+        Expectation {
+            destination: OUTSIDE,
+            source: exactly(source),
         }
     }
 
@@ -82,7 +114,8 @@ impl Router {
             Self::Floor => setup.own("arrive", &[ROUTER_CLIENT])?,
             Self::Kernel => Standing::Nothing,
             Self::NftDestination => {
-                nft::load(&setup.topology.router, nft::Source::Kept)?;
+                let backends = nft::Destination::Backends;
+                nft::load(&setup.topology.router, backends, nft::Source::Kept)?;
                 Standing::Nft
             }
             Self::NftFull => {
@@ -91,7 +124,12 @@ impl Router {
                 } else {
                     nft::Source::Masquerade
                 };
-                nft::load(&setup.topology.router, source)?;
+                nft::load(&setup.topology.router, nft::Destination::Backends, source)?;
+                Standing::Nft
+            }
+            Self::NftMasquerade => {
+                let router = &setup.topology.router;
+                nft::load(router, nft::Destination::Kept, nft::Source::Masquerade)?;
                 Standing::Nft
             }
             Self::Redirect => setup.own("redirect", &[ROUTER_CLIENT])?,
@@ -100,6 +138,13 @@ impl Router {
             Self::Generic => setup.product(XdpMode::Skb)?,
         };
         Ok(standing)
+    }
+}
+
+fn exactly<A: Net>(address: A) -> Bits {
+    Bits {
+        mask: u32::MAX,
+        value: address.low_word(),
     }
 }
 

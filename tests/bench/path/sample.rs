@@ -9,6 +9,7 @@ use super::router::Router;
 use super::setup::Setup;
 use super::topology::{CLIENT_MAC, ROUTER_CLIENT_MAC};
 use crate::bpf;
+use crate::product::outbound::QUIET;
 use crate::scene::{Course, Net, clients};
 
 /// Flows of a measurement.
@@ -18,6 +19,15 @@ pub(super) enum Flows {
     Known(u64),
     /// Every packet opens one.
     New,
+}
+
+/// Which way packets go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// From clients to the frontend.
+    In,
+    /// From an instance to the outside.
+    Out,
 }
 
 /// Numbers of new flows come from among these; more than any measurement sends.
@@ -55,6 +65,7 @@ impl LeftOver {
 /// What is measured: a router under flows, with so many packets.
 pub(super) struct Trial<'a> {
     pub(super) router: Router,
+    pub(super) way: Way,
     pub(super) flows: Flows,
     pub(super) packets: u32,
     pub(super) left_over: &'a LeftOver,
@@ -69,7 +80,12 @@ impl Trial<'_> {
         setup.stop(standing)?;
         setup.product.clear::<A>()?;
         setup.yardstick.clear::<A>()?;
-        outcome.with_context(|| format!("{} with {:?}", self.router.label(), self.flows))
+        outcome.with_context(|| {
+            let Self {
+                router, flows, way, ..
+            } = self;
+            format!("{} with {flows:?}, {way:?}", router.label())
+        })
     }
 
     fn try_often<A: Net>(&self, setup: &mut Setup) -> Result<f64> {
@@ -87,16 +103,24 @@ impl Trial<'_> {
     }
 
     fn course<A: Net>(&self) -> Course<A> {
-        let (first_client, flows) = match self.flows {
-            Flows::Known(flows) => (clients::KNOWN, flows),
-            Flows::New => (clients::NEW, NUMBERS),
+        let flows = match self.flows {
+            Flows::Known(flows) => flows,
+            Flows::New => NUMBERS,
+        };
+        let course = match self.way {
+            Way::In => Course::known(flows),
+            Way::Out => Course::outbound(QUIET.index, flows),
+        };
+        let first_client = match (self.flows, self.way) {
+            (Flows::Known(_), _) => course.first_client,
+            (Flows::New, Way::In) => clients::NEW,
+            (Flows::New, Way::Out) => clients::NEW_OUTSIDE,
         };
         Course {
             first_client,
-            flows,
             to: ROUTER_CLIENT_MAC,
             from: CLIENT_MAC,
-            ..Course::known(flows).udp()
+            ..course.udp()
         }
     }
 
@@ -104,7 +128,10 @@ impl Trial<'_> {
         let course = self.course::<A>();
         let frame = course.headers(0).build();
         setup.yardstick.set_plan(&course.plan())?;
-        setup.yardstick.expect(&self.router.expects::<A>())?;
+        setup.yardstick.expect(&match self.way {
+            Way::In => self.router.expects::<A>(),
+            Way::Out => self.router.expects_outside::<A>(),
+        })?;
         // Every known flow once or twice; and page pools and caches have something in them.
         let warm_up = match self.flows {
             Flows::Known(flows) => (2 * flows as u32).max(4096),

@@ -88,12 +88,14 @@ impl Topology {
         let mut lines = format!(
             "address add 10.99.1.1/24 dev {ROUTER_CLIENT}\n\
              address add fd00:99:1::1/64 dev {ROUTER_CLIENT} nodad\n\
-             address add 10.99.2.1/24 dev {ROUTER_SERVER}\n\
-             address add fd00:99:2::1/64 dev {ROUTER_SERVER} nodad\n\
+             address add {}/24 dev {ROUTER_SERVER}\n\
+             address add {}/64 dev {ROUTER_SERVER} nodad\n\
              neighbor add 10.99.1.2 lladdr {client} dev {ROUTER_CLIENT} nud permanent\n\
              neighbor add fd00:99:1::2 lladdr {client} dev {ROUTER_CLIENT} nud permanent\n\
              route add 100.64.0.0/10 via 10.99.1.2\n\
-             route add 2001:db8:c::/48 via fd00:99:1::2\n"
+             route add 2001:db8:c::/48 via fd00:99:1::2\n",
+            V4::ROUTER.ip(),
+            V6::ROUTER.ip(),
         );
         let addresses = backends::<V4>().map(Net::ip).into_iter();
         for address in addresses.chain(backends::<V6>().map(Net::ip)) {
@@ -101,13 +103,14 @@ impl Topology {
                 "neighbor add {address} lladdr {server} dev {ROUTER_SERVER} nud permanent\n"
             );
         }
-        // Where packets go when nobody translates them.
+        // Where packets go when nobody translates them, and where the outside is for instances, who are among the
+        // clients.
+        let (server4, server6) = (V4::backend(0).ip(), V6::backend(0).ip());
         lines += &format!(
-            "route add {} via {}\nroute add {} via {}\n",
+            "route add {} via {server4}\nroute add {} via {server6}\n\
+             route add 100.112.0.0/15 via {server4}\nroute add 2001:db8:c::6470:0/111 via {server6}\n",
             V4::FRONTEND.ip(),
-            V4::backend(0).ip(),
             V6::FRONTEND.ip(),
-            V6::backend(0).ip(),
         );
         self.router.ip(&lines)
     }

@@ -212,9 +212,7 @@ impl Product {
             }
         }
         bpf::remove_all(map, &keys).context("forget new outbound flows")?;
-        // The program counts what it inserts; what is removed here it does not see.
-        let occupied = self.map(names::OCCUPIED)?;
-        bpf::put_all(occupied, &[0_u32, 1], &[0_u64; 2])
+        self.forget_occupied()
     }
 
     /// Forgets how far searches for ports have come, and who was refused one.

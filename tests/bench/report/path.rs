@@ -14,7 +14,7 @@ pub(crate) struct Row {
     pub(crate) total: Summary,
     /// Median without generator and first veth.
     pub(crate) net: Option<f64>,
-    /// Net of nftables (destination and source) over this net.
+    /// Net of nftables (destination and source; outbound the source alone) over this net.
     pub(crate) nft_over_this: Option<f64>,
 }
 
@@ -73,9 +73,9 @@ impl Report for PathReport {
         print!("{}", table.render());
         println!(
             "nftables changes the source too (masquerade; for new flows a pool of 254 addresses, one \
-             has too few ports); Forebay's rules keep it\n"
+             has too few ports); Forebay's rules keep it. Outbound both change the source alone\n"
         );
-        let mut table = Table::new(&["times faster than nftables DNAT + SNAT", "", "target", ""]);
+        let mut table = Table::new(&["times faster than nftables", "", "target", ""]);
         for line in &self.headlines {
             table.row(vec![
                 line.name.clone(),
