@@ -180,10 +180,20 @@ pub(super) fn anybody(chance: &mut Chance) -> Host {
 
 /// A packet of an instance to the outside, to a frontend or to a public IP; few ports, so that flows meet again.
 fn outward(chance: &mut Chance) -> Frame {
-    let instance = chance.pick(&INSTANCES);
-    let protocol = *chance.pick(&[TCP, UDP, UDP]);
-    let to = *chance.pick(&[CLIENT, CLIENT, LOCAL_CLIENT.host, FRONTEND, PUBLIC_IP]);
-    let port = *chance.pick(&[443, 443, 53, 80, 2_000]);
+    let most = *chance.pick(&[1, 2, 2, INSTANCES.len()]);
+    let instance = chance.pick(&INSTANCES[..most]);
+    let protocol = *chance.pick(&[TCP, TCP, UDP, UDP, UDP]);
+    let outside = [CLIENT, CLIENT, CLIENT_2, LOCAL_CLIENT.host];
+    let own = [FRONTEND, FRONTEND_2, PUBLIC_IP];
+    let (to, port) = if chance.one_in(3) {
+        // To a rule, or to the port that another instance has.
+        (
+            *chance.pick(&own),
+            *chance.pick(&[80, 53, 2_000, 2_000, 2_001, 3_000]),
+        )
+    } else {
+        (*chance.pick(&outside), *chance.pick(&[443, 443, 53]))
+    };
     let flags = *chance.pick(&[SYN, SYN, SYN, ACK, SYN | ACK, RST, FIN | ACK]);
     Frame {
         macs: [instance.mac, instance.link.mac],

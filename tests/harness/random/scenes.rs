@@ -95,7 +95,7 @@ pub fn scene(chance: &mut Chance) -> World {
 /// The same, where instances may have ways out.
 pub fn scene_with_ways(chance: &mut Chance) -> World {
     let mut world = scene(chance);
-    if world.settings.is_some() && chance.one_in(2) {
+    if world.settings.is_some() && !chance.one_in(4) {
         go_out(&mut world, chance);
     }
     world
@@ -142,9 +142,14 @@ fn go_out(world: &mut World, chance: &mut Chance) {
         Way::FILL,
         Way::RANDOM,
     ];
+    if !chance.one_in(4) {
+        // Else most of what instances send stays inside.
+        world.v4.virtual_network.clear();
+        world.v6.virtual_network.clear();
+    }
     for instance in &INSTANCES[..chance.within(1, 4) as usize] {
         let first = *chance.pick(&[2_000, 2_000, 2_004, 60_000]);
-        let last = first + *chance.pick(&[0, 1, 7, 200]);
+        let last = first + *chance.pick(&[0, 0, 1, 7, 200]);
         let mut outward = Outward::by(*chance.pick(&[FRONTEND, FRONTEND_2]), first..=last)
             .flagged(*chance.pick(&flags) | *chance.pick(&flags));
         if chance.one_in(3) {
@@ -153,7 +158,7 @@ fn go_out(world: &mut World, chance: &mut Chance) {
         if chance.one_in(2) {
             outward = outward.and_burst(FRONTEND, 50_000..=50_000 + chance.below(4) as u16);
         }
-        if chance.one_in(4) {
+        if chance.one_in(2) {
             outward.flags &= !Way::REJECT;
         }
         outward.kind = *chance.pick(&[
@@ -171,7 +176,7 @@ fn go_out(world: &mut World, chance: &mut Chance) {
     if chance.one_in(2) {
         world.add_way(FRONTEND, &shared);
     }
-    if chance.one_in(3) {
+    if chance.one_in(2) {
         world.add_public_ip(INSTANCES[0].host, PUBLIC_IP);
         if chance.one_in(2) {
             world.add_way(PUBLIC_IP, &shared);
