@@ -206,6 +206,8 @@ pub struct Search<A> {
     pub in_burst: u32,
     /// Whether a port is sought for a mapping, else for a flow.
     pub for_mapping: u32,
+    /// Who may send to the mapping that the flow goes to, as the bits of its kind; 0: it goes to none.
+    pub door: u32,
     /// How it ended.
     pub found: u32,
     /// What is like random about source and destination.

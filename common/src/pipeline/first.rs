@@ -173,7 +173,12 @@ fn first_packet<A: Family, T: Tables<A>>(
     match tables.owner(key.destination) {
         Some(owner) if owner.roles & Owner::FRONTEND != 0 => {
             if owner.roles & Owner::SNAT != 0 && mapping::is_open(tables, key) {
-                return Ok(Home::Mapped);
+                let is_inside = is_instance(tables.owner(key.source)) && has_way(tables, key);
+                return Ok(if is_inside {
+                    Home::Outside
+                } else {
+                    Home::Mapped
+                });
             }
             if owner.roles & Owner::SHARED != 0 && !is_for_a_rule(tables, key, owner.id, flags) {
                 return Err(Reason::SharedToHost);

@@ -14,6 +14,9 @@ use crate::tables::{Scratch, Tables};
 /// What both directions of a mapping whose flows were answered have seen.
 const ANSWERED: u8 = Seen::PACKET.0 | Seen::SYN.0 | Seen::ACK.0;
 
+/// In the kind of a mapping: others may send to it than those that flows were opened to.
+pub(super) const OPEN: u8 = FlowKind::MAPPED_BIT | FlowKind::CONTACT_BIT;
+
 /// Kind of an entry, without its bits.
 #[inline(always)]
 fn is_mapping<A: Family>(flow: FlowRef<'_, A>) -> bool {
@@ -126,6 +129,25 @@ pub(super) fn touch<A: Family, T: Tables<A>>(
         }
     };
     refresh(tables, &mut key, is_answer, now);
+    if flow.kind() & 0x0f == FlowKind::Hairpin as u8 {
+        // The other side may have a mapping too.
+        key = if is_answer {
+            FlowKey {
+                source: A::default(),
+                destination: flow.source(),
+                ports: u32::from(source_port) << 16,
+                protocol,
+            }
+        } else {
+            FlowKey {
+                source: flow.destination(),
+                destination: A::default(),
+                ports: u32::from(destination_port),
+                protocol,
+            }
+        };
+        refresh(tables, &mut key, true, now);
+    }
     if flow.kind() & FlowKind::CONTACT_BIT == 0 {
         return;
     }
@@ -187,7 +209,7 @@ pub(super) fn note_contact<A: Family, T: Tables<A>>(tables: &T) {
     scratch.own.key.destination = scratch.key.destination;
     scratch.own.key.source = scratch.key.source;
     scratch.own.key.ports = FlowKey::<A>::ports_word(scratch.key.source_port(), 0);
-    scratch.pair.key.source = scratch.search.destination;
+    scratch.pair.key.source = scratch.key.destination;
     scratch.pair.key.destination = scratch.search.address;
     scratch.pair.key.ports = FlowKey::<A>::ports_word(0, scratch.search.port as u16);
     // An older record stays as it is; flows tell it that they live.
@@ -202,21 +224,55 @@ pub(super) fn note_contact<A: Family, T: Tables<A>>(tables: &T) {
 /// `#[inline(never)]`: its key needs stack, beside that of opening a flow.
 #[inline(never)]
 pub(super) fn is_open<A: Family, T: Tables<A>>(tables: &T, key: &FlowKey<A>) -> bool {
-    let Some(settings) = tables.settings() else {
-        return false;
-    };
-    let outer = FlowKey {
-        source: A::default(),
-        destination: key.destination,
-        ports: FlowKey::<A>::ports_word(0, key.destination_port()),
-        protocol: key.protocol,
-    };
-    let open = FlowKind::MAPPED_BIT | FlowKind::CONTACT_BIT;
-    tables.flow(&outer).is_some_and(|flow| {
-        is_mapping(flow)
-            && flow.kind() & open != 0
-            && !is_quiet(flow, key.protocol, settings, tables.now())
-    })
+    let mut outer = *key;
+    open_one(tables, key, &mut outer).is_some()
+}
+
+/// The outer entry of that mapping; `outer` takes its key.
+#[inline(always)]
+pub(super) fn open_one<'t, A: Family, T: Tables<A>>(
+    tables: &'t T,
+    key: &FlowKey<A>,
+    outer: &mut FlowKey<A>,
+) -> Option<FlowRef<'t, A>> {
+    let settings = tables.settings()?;
+    outer.source = A::default();
+    outer.destination = key.destination;
+    outer.ports = FlowKey::<A>::ports_word(0, key.destination_port());
+    outer.protocol = key.protocol;
+    let flow = tables.flow(outer)?;
+    let is_open = is_mapping(flow) && flow.kind() & OPEN != 0;
+    (is_open && !is_quiet(flow, key.protocol, settings, tables.now())).then_some(flow)
+}
+
+/// Whether the flow of an instance may go to the mapping that it goes to, if it does, from the address at hand (all
+/// zero: not known yet), as that of an outsider might (RFC 4787 section 6).
+///
+/// `#[inline(never)]`: three callers.
+///
+/// # Errors
+/// The filtering of the mapping does not let it in.
+#[inline(never)]
+pub(super) fn enter<A: Family, T: Tables<A>>(tables: &T) -> Result<(), Reason> {
+    let settings = tables.settings().ok_or(Reason::NotConfigured)?;
+    // SAFETY: taken once in this function, whose callers have let go of it.
+    let scratch = unsafe { tables.scratch() }.ok_or(Reason::NotConfigured)?;
+    let Scratch {
+        key, third, search, ..
+    } = scratch;
+    if search.door == 0 || search.door & u32::from(FlowKind::MAPPED_BIT) != 0 {
+        return Ok(());
+    }
+    third.source = search.address;
+    third.destination = key.destination;
+    third.ports = FlowKey::<A>::ports_word(0, key.destination_port());
+    third.protocol = key.protocol;
+    let contact = tables.flow(third).filter(|flow| is_mapping(*flow));
+    let contact = contact.ok_or(Reason::Unsolicited)?;
+    if search.address == A::default() || is_quiet(contact, key.protocol, settings, tables.now()) {
+        return Err(Reason::Unsolicited);
+    }
+    Ok(())
 }
 
 /// Whom a packet from outside to a public port (`scratch.key`) reaches by the port's mapping: its keys come to the

@@ -105,11 +105,19 @@ fn open<A: Family, T: Tables<A>>(tables: &T, device: u32, flags: u32) -> Result<
     let protocol = search.key.protocol;
     let kind = search.search.kind;
     let found = if search.search.found == ITS_OWN {
+        mapping::enter::<A, T>(tables)?;
         take::<A, T>(tables)
     } else if way.flags & Way::ENDPOINT_INDEPENDENT != 0 {
         mapping::obtain::<A, T>(tables, open_to(&way))?;
+        if let Err(reason) = mapping::enter::<A, T>(tables) {
+            note_contact::<A, T>(tables, &way);
+            return Err(reason);
+        }
         on_mapping::<A, T>(tables, kind)
     } else {
+        // Which address it will have is not known yet.
+        search.search.address = A::default();
+        mapping::enter::<A, T>(tables)?;
         snat::search::<A, T>(tables, false)
     };
     match found {
@@ -123,10 +131,16 @@ fn open<A: Family, T: Tables<A>>(tables: &T, device: u32, flags: u32) -> Result<
         Found::Exhausted => return Err(Reason::SnatExhausted),
         Found::Full => return Err(Reason::FlowTableFull),
     }
+    note_contact::<A, T>(tables, &way);
+    Ok(())
+}
+
+/// Remembers whom the packet's source has contacted, if that lets them in.
+#[inline(always)]
+fn note_contact<A: Family, T: Tables<A>>(tables: &T, way: &Way) {
     if way.flags & Way::OPEN_TO_CONTACTED != 0 && way.flags & Way::ENDPOINT_INDEPENDENT != 0 {
         mapping::note_contact::<A, T>(tables);
     }
-    Ok(())
 }
 
 /// Whether a port that was not free was the only one: that of a mapping or of a public IP.
@@ -160,8 +174,8 @@ enum Standing {
     Opened,
 }
 
-/// Who is behind the packet's destination: that itself, or the member of a frontend's rule or the instance of a
-/// public IP. Says whether it is one of these.
+/// Who is behind the packet's destination: that itself, or the member of a frontend's rule, or the instance of a
+/// public IP or of a mapping that others may send to. Says whether it is one of these.
 ///
 /// `#[inline(never)]`: has its own stack.
 #[inline(never)]
@@ -174,6 +188,7 @@ fn aim<A: Family, T: Tables<A>>(tables: &T) -> Result<bool, Reason> {
     search.destination_port = u32::from(key.destination_port());
     search.found = 0;
     search.for_mapping = 0;
+    search.door = 0;
     let Some(owner) = tables.owner(key.destination) else {
         return Ok(false);
     };
@@ -184,6 +199,14 @@ fn aim<A: Family, T: Tables<A>>(tables: &T) -> Result<bool, Reason> {
     }
     if owner.roles & Owner::FRONTEND == 0 {
         return Ok(false);
+    }
+    if owner.roles & Owner::SNAT != 0
+        && let Some(mapping) = mapping::open_one(tables, key, &mut scratch.third)
+    {
+        search.destination = mapping.destination();
+        search.destination_port = u32::from(u16::from_be((mapping.ports() >> 16) as u16));
+        search.door = u32::from(mapping.kind() & mapping::OPEN);
+        return Ok(true);
     }
     let rule = service::rule_for(tables, owner.id, key).ok_or(Reason::NoRule)?;
     let hash = service::hash(settings, key, rule.distribution);

@@ -57,6 +57,11 @@ fn a_stun_client_finds_the_mapping_and_the_filtering_that_the_rule_says() {
         for version in 0..2 {
             let filtering = found(&outside, "-f", version);
             assert_eq!(filtering, format!("NAT with {class} Filtering!"));
+            if class == "Endpoint Independent" {
+                // It asks its own port, which only everybody may.
+                let said = found(&outside, "-H", version);
+                assert!(said.contains("a successful hairpinning"), "{said}");
+            }
         }
     }
     let rule = outbound_rule("mapping = { udp = \"per-destination\" }");

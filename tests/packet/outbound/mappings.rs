@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use forebay_common::abi::Way as Outbound;
 use forebay_common::reason::Reason;
+use forebay_tests::engine::Engine;
 use forebay_tests::frame::{Frame, TCP, UDP};
-use forebay_tests::network::plan::{CLIENT, CLIENT_2, INSTANCES};
+use forebay_tests::network::IpVersion;
+use forebay_tests::network::plan::{CLIENT, CLIENT_2, GATEWAY, INSTANCES, NORTH};
 use forebay_tests::world::{HOP_LIFETIME, IDLE, NOW, Outward};
 
 use super::{NAT, address, answer, ends, from_instance, leaves, on_both, world};
@@ -98,6 +100,101 @@ fn filtering_lets_in_whom_the_way_says() {
                 let back = from_instance(version, 0, 33_000, (from, 9_999), UDP);
                 assert_eq!(leaves(engine, &back).source, out.source);
             }
+        }
+    });
+}
+
+/// Two instances with endpoint-independent ports of one address, open to whom `flags` say; each has sent to the
+/// outside. Returns the ports.
+fn two_with_mappings(engine: &mut dyn Engine, version: IpVersion, flags: u32) -> [u16; 2] {
+    let flags = Outbound::ENDPOINT_INDEPENDENT | flags;
+    let mut both = world(&Outward::by(NAT, 2_000..=2_007).flagged(flags));
+    let second = Outward::by(NAT, 3_000..=3_007).flagged(flags);
+    both.add_way(INSTANCES[1].host, &second);
+    engine.load(&both);
+    [0, 1].map(|number| {
+        let own = from_instance(version, number, 33_000, (CLIENT, 3_478), UDP);
+        leaves(engine, &own).source.1
+    })
+}
+
+#[test]
+fn an_instance_reaches_the_open_port_of_another_by_a_port_of_its_own() {
+    on_both(|engine, version| {
+        let ports = two_with_mappings(engine, version, Outbound::OPEN_TO_ALL);
+        let instances = [0, 1].map(|number| address(INSTANCES[number].host, version));
+        let nat = address(NAT, version);
+        let asks = from_instance(version, 1, 33_000, (NAT, ports[0]), UDP);
+        let inside = leaves(engine, &asks);
+        assert_eq!(inside.source, (nat, ports[1]));
+        assert_eq!(inside.destination, (instances[0], 33_000));
+        let back = from_instance(version, 0, 33_000, (NAT, ports[1]), UDP);
+        let answered = leaves(engine, &back);
+        assert_eq!(answered.source, (nat, ports[0]));
+        assert_eq!(answered.destination, (instances[1], 33_000));
+    });
+}
+
+#[test]
+fn two_instances_punch_a_hole_to_each_other_where_contacted_addresses_may_come_in() {
+    on_both(|engine, version| {
+        let ports = two_with_mappings(engine, version, Outbound::OPEN_TO_CONTACTED);
+        let instances = [0, 1].map(|number| address(INSTANCES[number].host, version));
+        let first = from_instance(version, 1, 33_000, (NAT, ports[0]), UDP);
+        assert_eq!(ends(engine, &first), Reason::Unsolicited);
+        let second = from_instance(version, 0, 33_000, (NAT, ports[1]), UDP);
+        let inside = leaves(engine, &second);
+        assert_eq!(inside.source, (address(NAT, version), ports[0]));
+        assert_eq!(inside.destination, (instances[1], 33_000));
+        let inside = leaves(engine, &first);
+        assert_eq!(inside.source, (address(NAT, version), ports[1]));
+        assert_eq!(inside.destination, (instances[0], 33_000));
+    });
+}
+
+#[test]
+fn the_port_of_an_instance_that_others_inside_use_lives_as_long_as_they_do() {
+    on_both(|engine, version| {
+        let ports = two_with_mappings(engine, version, Outbound::OPEN_TO_ALL);
+        let asks = from_instance(version, 1, 33_000, (NAT, ports[0]), UDP);
+        let back = from_instance(version, 0, 33_000, (NAT, ports[1]), UDP);
+        for turn in 1..=12 {
+            leaves(engine, &asks);
+            leaves(engine, &back);
+            engine.set_now(NOW + turn * u64::from(IDLE) / 4);
+        }
+        let unasked = Frame {
+            macs: [GATEWAY.mac, NORTH.mac],
+            ingress: &NORTH,
+            protocol: UDP,
+            ..Frame::of(version)
+                .coming_from(CLIENT_2, 5_000)
+                .towards(NAT, ports[0])
+                .flagged(0)
+        };
+        let inside = leaves(engine, &unasked);
+        assert_eq!(inside.destination.0, address(INSTANCES[0].host, version));
+    });
+}
+
+#[test]
+fn an_instance_reaches_its_own_open_port() {
+    on_both(|engine, version| {
+        let [port, _] = two_with_mappings(engine, version, Outbound::OPEN_TO_ALL);
+        let public = (address(NAT, version), port);
+        for from in [33_000, 34_000] {
+            let asks = from_instance(version, 0, from, (NAT, port), UDP);
+            let inside = leaves(engine, &asks);
+            assert_eq!(inside.source.0, public.0);
+            assert_eq!(inside.source.1 == port, from == 33_000);
+            assert_eq!(
+                inside.destination,
+                (address(INSTANCES[0].host, version), 33_000)
+            );
+            let back = from_instance(version, 0, 33_000, (NAT, inside.source.1), UDP);
+            let answered = leaves(engine, &back);
+            assert_eq!(answered.source, public);
+            assert_eq!(answered.destination.1, from);
         }
     });
 }
