@@ -19,9 +19,10 @@ use crate::scene::Net;
 use crate::stats::Summary;
 
 /// Kinds of traffic, and their names.
-const TRAFFIC: [(Way, Flows, &str); 6] = [
+const TRAFFIC: [(Way, Flows, &str); 7] = [
     (Way::In, Flows::Known(1), "1 flow"),
     (Way::In, Flows::Known(8192), "8192 flows"),
+    (Way::In, Flows::Unanswered, "1 flow without answers"),
     (Way::In, Flows::New, "each a new flow"),
     (Way::Out, Flows::Known(1), "outbound, 1 flow"),
     (Way::Out, Flows::Known(8192), "outbound, 8192 flows"),
@@ -130,7 +131,7 @@ fn goals(way: Way, flows: Flows) -> Vec<(Router, f64)> {
         (_, Flows::New) => vec![(Router::Native, 4.5)],
         (Way::In, Flows::Known(_)) => vec![(Router::Native, 8.0), (Router::Generic, 2.5)],
         // Masquerade alone is less than what the others are compared with.
-        (Way::Out, Flows::Known(_)) => Vec::new(),
+        (Way::Out, _) | (_, Flows::Unanswered) => Vec::new(),
     }
 }
 

@@ -78,6 +78,11 @@ impl Router {
         )
     }
 
+    /// Whether it is the product.
+    pub(super) fn is_product(self) -> bool {
+        matches!(self, Self::Native | Self::Generic)
+    }
+
     /// Whether others are compared with it.
     pub(super) fn is_yardstick(self) -> bool {
         matches!(self, Self::Floor | Self::NftFull | Self::NftMasquerade)

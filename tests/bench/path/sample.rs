@@ -4,9 +4,10 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use forebay_common::flow::{Direction, FlowKind};
 
 use super::router::Router;
-use super::setup::Setup;
+use super::setup::{Setup, to_server};
 use super::topology::{CLIENT_MAC, ROUTER_CLIENT_MAC};
 use crate::bpf;
 use crate::product::outbound::QUIET;
@@ -15,8 +16,10 @@ use crate::scene::{Course, Net, clients};
 /// Flows of a measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flows {
-    /// So many, known beforehand.
+    /// So many, known beforehand, from both sides.
     Known(u64),
+    /// One that nobody answers.
+    Unanswered,
     /// Every packet opens one.
     New,
 }
@@ -75,6 +78,9 @@ impl Trial<'_> {
     /// Nanoseconds a packet.
     pub(super) fn sample<A: Net>(&self, setup: &mut Setup) -> Result<f64> {
         let is_new = self.flows == Flows::New;
+        if self.router.is_product() {
+            self.make_known::<A>(setup)?;
+        }
         let standing = self.router.start::<A>(setup, is_new)?;
         let outcome = self.try_often::<A>(setup);
         setup.stop(standing)?;
@@ -86,6 +92,18 @@ impl Trial<'_> {
             } = self;
             format!("{} with {flows:?}, {way:?}", router.label())
         })
+    }
+
+    /// Nobody answers here, so flows from clients would never be trusted. What an instance opens is from the start.
+    fn make_known<A: Net>(&self, setup: &mut Setup) -> Result<()> {
+        if self.way == Way::Out || !matches!(self.flows, Flows::Known(_)) {
+            return Ok(());
+        }
+        let course = self.course::<A>();
+        let kind = FlowKind::Rule.byte(Direction::ToInstance, false);
+        setup
+            .product
+            .fill([course, course.replies()], kind, to_server())
     }
 
     fn try_often<A: Net>(&self, setup: &mut Setup) -> Result<f64> {
@@ -105,6 +123,7 @@ impl Trial<'_> {
     fn course<A: Net>(&self) -> Course<A> {
         let flows = match self.flows {
             Flows::Known(flows) => flows,
+            Flows::Unanswered => 1,
             Flows::New => NUMBERS,
         };
         let course = match self.way {
@@ -112,9 +131,9 @@ impl Trial<'_> {
             Way::Out => Course::outbound(QUIET.index, flows),
         };
         let first_client = match (self.flows, self.way) {
-            (Flows::Known(_), _) => course.first_client,
             (Flows::New, Way::In) => clients::NEW,
             (Flows::New, Way::Out) => clients::NEW_OUTSIDE,
+            _ => course.first_client,
         };
         Course {
             first_client,
@@ -135,6 +154,7 @@ impl Trial<'_> {
         // Every known flow once or twice; and page pools and caches have something in them.
         let warm_up = match self.flows {
             Flows::Known(flows) => (2 * flows as u32).max(4096),
+            Flows::Unanswered => 4096,
             Flows::New => 2048,
         };
         send::<A>(setup, &frame, warm_up)?;

@@ -8,7 +8,7 @@ use super::topology::{
     CLIENT, CLIENT_MAC, ROUTER_CLIENT, ROUTER_CLIENT_MAC, ROUTER_SERVER, ROUTER_SERVER_MAC, SERVER,
     SERVER_MAC, Topology, ifindex,
 };
-use crate::product::{HopLifetime, Port, Product, object_path};
+use crate::product::{Hop, HopLifetime, Port, Product, object_path};
 use crate::shared::NextHop;
 use crate::yardstick::{Ways, Yardstick};
 
@@ -66,6 +66,14 @@ impl Setup {
             yardstick,
             topology,
         })
+    }
+}
+
+/// The way of known flows to their backend.
+pub(super) fn to_server() -> Hop {
+    Hop {
+        mac: SERVER_MAC,
+        slot: SERVER_SLOT,
     }
 }
 
