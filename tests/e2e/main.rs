@@ -11,6 +11,7 @@
 mod endpoints;
 mod scene;
 
+mod admin_state;
 mod advertise;
 mod carried;
 mod detach;

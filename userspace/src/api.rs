@@ -57,6 +57,8 @@ pub enum Request {
         /// Whether addresses are to be claimed.
         on: bool,
     },
+    /// `forebay set admin-state ... --drain`, once the file says "down"
+    Drain(Drain),
     /// `forebay reload`
     Reload,
     /// `forebay plan`: the text of a file under a name.
@@ -66,6 +68,17 @@ pub enum Request {
         /// Its text.
         text: String,
     },
+}
+
+/// When what is left of a member's flows ends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Drain {
+    /// Name of the pool.
+    pub pool: String,
+    /// The member, as the file writes it.
+    pub member: String,
+    /// From now on.
+    pub seconds: f64,
 }
 
 /// The daemon's answer.

@@ -9,6 +9,7 @@ mod file_edit;
 mod packet;
 mod public_ip;
 mod run;
+mod set;
 mod show;
 mod table;
 
@@ -107,6 +108,11 @@ enum Command {
         possible: bool,
         #[command(flatten)]
         output: Output,
+    },
+    /// Change what the file says, and reload
+    Set {
+        #[command(subcommand)]
+        what: set::Set,
     },
     /// End flows that are alive, with a RST to both sides of established connections
     Flush {
@@ -273,6 +279,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
             possible,
             output,
         } => show::outbound_ips(&common, instance, possible, output.json),
+        Command::Set { what } => set::run(&common, what),
         Command::Flush { what } => ask::flush(&common, what),
         Command::Events { follow, output } => events::events(&common, follow, output.json),
         Command::Explain {

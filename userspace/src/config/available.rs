@@ -28,10 +28,9 @@ const TABLES: [MissingTable; 2] = [
     table("security_group", "a security group"),
 ];
 
-const KEYS: [MissingKey; 12] = [
+const KEYS: [MissingKey; 10] = [
     key("node", "full_nat_ipv4", "full-nat", UNSET, is_set),
     key("node", "full_nat_ipv6", "full-nat", UNSET, is_set),
-    key("timeouts", "drain", "draining", UNSET, is_set),
     key("api", "metrics", "the metrics server", UNSET, is_set),
     key("api", "group", "reading by a system group", UNSET, is_set),
     key("log", "flow_log", "the flow log", UNSET, is_set),
@@ -48,13 +47,6 @@ const KEYS: [MissingKey; 12] = [
         "a security group",
         ABSENT,
         always,
-    ),
-    key(
-        "pool.members",
-        "admin_state",
-        "an admin state",
-        "\"none\"",
-        |value| is(value, &["up", "down"]),
     ),
     key("rule", "forwarding", "full-nat", "\"nat\"", |value| {
         is(value, &["full-nat"])

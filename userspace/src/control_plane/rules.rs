@@ -8,6 +8,7 @@ use forebay_common::balance::{Distribution as Hashed, RingMember};
 use forebay_common::flow::FlowKind;
 
 use super::desired::{Inputs, RingKey, SpreadKey};
+use super::eligible;
 use super::frontends::{Service, Services};
 use super::ids::{Bits, NoIdLeft};
 use super::outbound;
@@ -274,7 +275,7 @@ impl Inputs<'_> {
                 continue;
             };
             let backend = self.add_backend(state, address);
-            if backend != 0 {
+            if backend != 0 && eligible::takes_new_flows(member) {
                 members.push(RingMember {
                     identity: address.to_string().into_bytes(),
                     weight: member.weight,

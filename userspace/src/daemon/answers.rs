@@ -78,6 +78,7 @@ impl Daemon {
             Request::FlushFlows(_) | Request::Snat { .. } => bail!("this is answered elsewhere"),
             Request::Explain(question) => json(self.explain(&question).await?),
             Request::Advertise { on } => json(self.advertise(on).await?),
+            Request::Drain(drain) => json(self.drain(&drain)?),
             Request::Reload => json(self.reload().await?),
             Request::Plan { file, text } => {
                 let old = self.control_plane.config().cloned();

@@ -1,4 +1,5 @@
-//! `flush flows`: ends flows that are alive, and tells both sides of their connections.
+//! Ends flows that are alive, and tells both sides of their connections: those that `flush flows` names, and those
+//! of members that were taken out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use forebay_common::abi::RetireBatch;
 use forebay_common::flow::{Direction, Flow, FlowKey, FlowKind, UntrustedSet, marks};
+use forebay_common::wire::TCP;
 use tokio::sync::oneshot;
 
 use super::Daemon;
@@ -14,7 +16,7 @@ use super::flows::lets_through;
 use super::sweeper::{ask, send};
 use crate::api::{self, FlowFilter, Flushed};
 use crate::config::model::Config;
-use crate::control_plane::{End, Reset, is_opening};
+use crate::control_plane::{End, Reset, Whose, is_opening};
 use crate::dataplane::{FlowFamily, FlowTable, Flows, Plain};
 use crate::host::ResetSocket;
 
@@ -42,25 +44,57 @@ impl Daemon {
         let config = self.control_plane.config();
         let config = config.context("no configuration is in force yet")?.clone();
         require_instance(&config, &filter)?;
-        Ok(Job {
+        Ok(self.job(Which::Asked(config, filter)))
+    }
+
+    /// The end of these flows.
+    pub(super) fn job(&self, which: Which) -> Job {
+        Job {
             flows: self.flows(),
-            config,
-            filter,
+            which,
             resets: self.resets.clone(),
-        })
+        }
+    }
+}
+
+/// Which flows are to end.
+pub(super) enum Which {
+    /// Those that a command asks for.
+    Asked(Arc<Config>, FlowFilter),
+    /// Of these members, those without connections.
+    Datagrams(Whose),
+    /// Of these members, all.
+    All(Whose),
+}
+
+impl Which {
+    fn has<A: FlowFamily>(&self, key: &FlowKey<A>, flow: &Flow<A>) -> bool {
+        let of = |whose: &Whose| {
+            FlowKind::from_byte(flow.kind) == Some(FlowKind::Rule)
+                && whose.contains(&(flow.rule, flow.destination.into()))
+        };
+        match self {
+            Self::Asked(config, filter) => lets_through(config, filter, key, flow),
+            Self::Datagrams(whose) => key.protocol != u32::from(TCP) && of(whose),
+            Self::All(whose) => of(whose),
+        }
+    }
+
+    /// Whether ports that an instance has towards everybody are meant too.
+    fn has_mappings(&self) -> bool {
+        matches!(self, Self::Asked(..))
     }
 }
 
 /// What is to be flushed.
-struct Job {
+pub(super) struct Job {
     flows: Arc<Flows>,
-    config: Arc<Config>,
-    filter: FlowFilter,
+    which: Which,
     resets: Option<Arc<ResetSocket>>,
 }
 
 impl Job {
-    fn run(&self) -> Result<Flushed> {
+    pub(super) fn run(&self) -> Result<Flushed> {
         let (v4, v6) = (&self.flows.v4, &self.flows.v6);
         let (ended4, told4) = self.end(v4)?;
         let (ended6, told6) = self.end(v6)?;
@@ -78,7 +112,14 @@ impl Job {
                 }
             }
         }
-        log::info!("flushed {} flows", done.flows);
+        log::log!(
+            match self.which {
+                Which::Asked(..) => log::Level::Info,
+                Which::Datagrams(_) | Which::All(_) => log::Level::Debug,
+            },
+            "flushed {} flows",
+            done.flows
+        );
         Ok(done)
     }
 
@@ -94,12 +135,10 @@ impl Job {
         table.visit(|key, flow| {
             let list = match is_opening(flow.kind) {
                 true => &mut keys,
-                false if is_mapping(flow.kind) => &mut mappings,
+                false if is_mapping(flow.kind) && self.which.has_mappings() => &mut mappings,
                 false => return true,
             };
-            if flow.marks & marks::RETIRING == 0
-                && lets_through(&self.config, &self.filter, key, flow)
-            {
+            if flow.marks & marks::RETIRING == 0 && self.which.has(key, flow) {
                 list.push(*key);
             }
             true
@@ -123,7 +162,7 @@ impl Job {
     {
         let mut keys = Vec::new();
         table.visit_untrusted(|key, flow| {
-            if is_opening(flow.kind) && lets_through(&self.config, &self.filter, key, flow) {
+            if is_opening(flow.kind) && self.which.has(key, flow) {
                 keys.push(*key);
             }
             true

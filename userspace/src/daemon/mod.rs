@@ -7,6 +7,7 @@ mod explain;
 mod flows;
 mod flush;
 mod interfaces;
+mod leaving;
 mod nat_ports;
 mod outbound_sizes;
 mod outbound_views;
@@ -106,6 +107,7 @@ pub struct Daemon {
     snat: SnatWatch,
     whoami: Option<Whoami>,
     answers: watch::Sender<Arc<Answers>>,
+    leaving: leaving::Leaving,
 }
 
 /// What wakes the loop.
@@ -155,6 +157,8 @@ impl Daemon {
         let mut clock_check = tokio::time::interval(CLOCK_CHECK);
         let mut snat_look = tokio::time::interval(snat::LOOK);
         snat_look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut drain_look = tokio::time::interval(leaving::LOOK);
+        drain_look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // What changed between the first look at the host and the subscription.
         self.host_changed(HostChange {
             interfaces: true,
@@ -170,6 +174,7 @@ impl Daemon {
                 Some(swept) = sources.sweeps.recv() => self.swept(swept),
                 Some(change) = sources.host_changes.recv() => self.host_changed(change).await,
                 _ = snat_look.tick() => self.look_at_snat(),
+                _ = drain_look.tick() => self.look_at_drains(),
                 Some(counted) = sources.snat_counts.recv() => self.snat_counted(counted),
                 _ = clock_check.tick() => {
                     self.check_clock();
@@ -204,7 +209,8 @@ impl Daemon {
 
     /// Hands an event to the control plane and makes the changes it decides on.
     fn handle(&mut self, event: Event) -> Result<Vec<Change>> {
-        self.claims_changed |= !matches!(event, Event::HopsInvalid(_) | Event::Census(_));
+        let is_small = matches!(event, Event::HopsInvalid(_) | Event::Census(_));
+        self.claims_changed |= !is_small;
         let kept = self.control_plane.nat_ports().clone();
         let changes = self.control_plane.handle(event)?;
         let made = self
@@ -220,6 +226,9 @@ impl Daemon {
             settings,
             clock: self.clock,
         }));
+        if !is_small {
+            self.follow_members();
+        }
         Ok(changes)
     }
 

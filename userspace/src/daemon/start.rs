@@ -123,6 +123,7 @@ async fn begin(
         snat,
         whoami: None,
         answers: watch::Sender::new(Arc::default()),
+        leaving: super::leaving::Leaving::default(),
     };
     let bring_up = |daemon: &mut Daemon| -> Result<()> {
         daemon.handle(Event::Host(host.clone()))?;

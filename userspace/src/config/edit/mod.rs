@@ -2,6 +2,7 @@
 //!
 //! What comes out is checked like any file, so only what cannot be edited is refused here.
 
+mod admin_state;
 mod tables;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -9,6 +10,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use anyhow::{Context, Result, bail};
 use toml_edit::{DocumentMut, Item, Table, value};
 
+pub use self::admin_state::set_admin_state;
 use self::tables::{TableMut, append, remove, tables};
 use super::model::MemberRef;
 use super::values::text::PRIMARY;

@@ -33,12 +33,37 @@ impl TableMut<'_> {
         }
     }
 
+    /// Changes a key that is there, where it stands, or sets it.
+    pub(super) fn put(&mut self, key: &str, text: &str) {
+        let there = match self {
+            Self::Headed(table) => table.get_mut(key).and_then(Item::as_value_mut),
+            Self::Braced(table) => table.get_mut(key),
+        };
+        match there {
+            Some(there) => {
+                let decor = there.decor().clone();
+                *there = Value::from(text);
+                *there.decor_mut() = decor;
+            }
+            None => self.set(key, text),
+        }
+    }
+
     /// Removes a key with its comment.
     pub(super) fn remove(&mut self, key: &str) {
         match self {
             Self::Headed(table) => drop(table.remove(key)),
             Self::Braced(table) => remove_braced(table, key),
         }
+    }
+
+    /// The values in a list of this one; empty when there is no such list, or one of tables under headers.
+    pub(super) fn values(&mut self, key: &str) -> Vec<&mut Value> {
+        let list = match self {
+            Self::Headed(table) => table.get_mut(key).and_then(Item::as_array_mut),
+            Self::Braced(table) => table.get_mut(key).and_then(Value::as_array_mut),
+        };
+        list.into_iter().flat_map(Array::iter_mut).collect()
     }
 
     /// The tables in a list of this one; empty when there is no such list.

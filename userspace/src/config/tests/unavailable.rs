@@ -102,14 +102,6 @@ fn keys_of_single_tables() {
             "full-nat",
         ),
         (
-            "timeouts",
-            "drain = \"30s\"",
-            "timeouts.drain",
-            "\"30s\"",
-            "\"\"",
-            "draining",
-        ),
-        (
             "api",
             "metrics = \"127.0.0.1:9470\"",
             "api.metrics",
@@ -140,18 +132,6 @@ fn keys_of_single_tables() {
             table => format!("{RUNNABLE}[{table}]\n{line}"),
         };
         unavailable(&text, key, found, expected, feature);
-    }
-}
-
-#[test]
-fn members_with_an_admin_state() {
-    for state in ["up", "down"] {
-        let member =
-            format!("members = [{{ instance = \"web-1\", admin_state = \"{state}\" }}] #<");
-        let text = RUNNABLE.replace("members = [\"web-1\"]", &member);
-        let found = if state == "up" { "\"up\"" } else { "\"down\"" };
-        let key = "pool \"web\".members[1].admin_state";
-        unavailable(&text, key, found, "\"none\"", "an admin state");
     }
 }
 

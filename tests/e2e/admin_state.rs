@@ -1,0 +1,153 @@
+//! The operator takes members out of pools and puts them back.
+//!
+//! The acceptance test "admin states matrix" (26): B8-01 to B8-04, B8-07.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use forebay_tests::netlab::client::{Conversation, curl, spread, udp_ask, udp_socket};
+use forebay_tests::netlab::{Arms, Forebay, Lab};
+
+use crate::scene::{Scene, client_towards, eventually, frontend};
+
+const SOON: Duration = Duration::from_secs(3);
+
+fn set(forebay: &Forebay, member: &str, more: &[&str]) {
+    let mut arguments = vec!["set", "admin-state", "web", member];
+    arguments.extend(more);
+    forebay.text(&arguments).unwrap();
+}
+
+/// A connection that this instance has.
+fn connection_to(lab: &Lab, instance: &str, to: SocketAddr) -> Conversation {
+    let opened = (0..60).find_map(|_| {
+        let (conversation, answer) = Conversation::open(&lab.client, None, to).unwrap();
+        (answer.instance == instance).then_some(conversation)
+    });
+    opened.expect("one of sixty connections goes to each of three instances")
+}
+
+/// A socket whose datagrams this instance has.
+fn socket_to(lab: &Lab, instance: &str, to: SocketAddr) -> UdpSocket {
+    let opened = (0..60).find_map(|_| {
+        let socket = udp_socket(&lab.client, SocketAddr::new(client_towards(to), 0)).unwrap();
+        let answer = udp_ask(&socket, to, "who").unwrap();
+        (answer.instance == instance).then_some(socket)
+    });
+    opened.expect("one of sixty sockets goes to each of three instances")
+}
+
+#[test]
+fn who_is_taken_out_keeps_connections_and_gets_no_new_flows() {
+    let Some(scene) = Scene::run(Arms::Two, |_| {}) else {
+        return;
+    };
+    let Scene { lab, forebay, .. } = &scene;
+    let mut open: Vec<Conversation> = (frontend(80).into_iter())
+        .map(|to| connection_to(lab, "web-1", to))
+        .collect();
+    let sockets = frontend(5000).map(|to| (to, socket_to(lab, "web-1", to)));
+    for (to, socket) in &sockets {
+        // Trusted or not, they move.
+        for _ in 0..if to.is_ipv4() { 5 } else { 0 } {
+            udp_ask(socket, *to, "more").unwrap();
+        }
+    }
+
+    set(forebay, "web-1", &["down"]);
+    let begun = Instant::now();
+    for to in frontend(80) {
+        let answers = curl(&lab.client, to, 30).unwrap();
+        assert!(!spread(&answers).contains_key("web-1"), "{answers:?}");
+    }
+    for (to, socket) in &sockets {
+        eventually("the datagrams move", SOON, || {
+            let answer = udp_ask(socket, *to, "again").unwrap();
+            answer.instance != "web-1"
+        });
+    }
+    assert!(begun.elapsed() < SOON, "datagrams move within two seconds");
+    let pools = forebay.list(&["show", "pools"]).unwrap();
+    let web_1 = &pools[0]["members"][0];
+    assert_eq!(web_1["admin_state"], "down");
+    assert_eq!(web_1["draining"], true);
+    assert_eq!(web_1["addresses"][0]["accepts_new_flows"], false);
+    for one in &mut open {
+        assert_eq!(one.ask().unwrap().instance, "web-1", "connections stay");
+    }
+
+    set(forebay, "web-1", &["none"]);
+    for to in frontend(80) {
+        let answers = curl(&lab.client, to, 30).unwrap();
+        assert!(spread(&answers).contains_key("web-1"), "{answers:?}");
+    }
+    for one in &mut open {
+        assert_eq!(one.ask().unwrap().instance, "web-1", "connections stay");
+    }
+}
+
+/// Waits until a connection is reset; how long that took.
+fn time_to_reset(one: &mut Conversation) -> Duration {
+    let begun = Instant::now();
+    let mut byte = [0];
+    let stream = one.stream();
+    stream.set_read_timeout(Some(SOON * 2)).unwrap();
+    let read = std::io::Read::read(stream, &mut byte);
+    let error = read.expect_err("nobody says anything on this connection");
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
+    begun.elapsed()
+}
+
+#[test]
+fn what_is_left_after_the_drain_is_reset() {
+    let Some(mut scene) = Scene::run(Arms::Two, |_| {}) else {
+        return;
+    };
+    for to in frontend(80) {
+        let Scene { lab, forebay, .. } = &scene;
+        let mut leaves = connection_to(lab, "web-1", to);
+        let mut stays = connection_to(lab, "web-2", to);
+        set(forebay, "web-1", &["down", "--drain", "2s"]);
+        assert_eq!(leaves.ask().unwrap().instance, "web-1", "not yet");
+        let after = time_to_reset(&mut leaves);
+        assert!(after > Duration::from_secs(1), "{after:?}");
+        assert_eq!(stays.ask().unwrap().instance, "web-2");
+        set(forebay, "web-1", &["none"]);
+    }
+    // The same for who is removed, by the file.
+    let mut open: Vec<Conversation> = (frontend(80).into_iter())
+        .map(|to| connection_to(&scene.lab, "web-3", to))
+        .collect();
+    scene.config.pools[0].members.pop();
+    let text = format!("{}\n[timeouts]\ndrain = \"1s\"\n", scene.config);
+    scene.forebay.write_config(&text).unwrap();
+    scene.forebay.text(&["reload"]).unwrap();
+    for one in &mut open {
+        time_to_reset(one);
+    }
+}
+
+#[test]
+fn the_command_changes_the_members_line_and_nothing_else() {
+    let Some(scene) = Scene::run(Arms::One, |_| {}) else {
+        return;
+    };
+    let forebay = &scene.forebay;
+    let before = format!("# Kept by hand.\n{}\n# The end.\n", scene.config);
+    forebay.write_config(&before).unwrap();
+    forebay.text(&["reload"]).unwrap();
+    set(forebay, "web-2", &["down"]);
+    let with = std::fs::read_to_string(forebay.config_path()).unwrap();
+    let same = before.lines().zip(with.lines()).filter(|(a, b)| a == b);
+    assert_eq!(same.count(), before.lines().count() - 1, "{with}");
+    assert!(with.contains("admin_state = \"down\""), "{with}");
+    let refused = forebay.text(&["set", "admin-state", "web", "nobody", "down"]);
+    let refused = format!("{:#}", refused.unwrap_err());
+    assert!(
+        refused.contains("has no member nobody/primary"),
+        "{refused}"
+    );
+    let refused = forebay.text(&["set", "admin-state", "web", "web-1", "up", "--drain", "1s"]);
+    let refused = format!("{:#}", refused.unwrap_err());
+    assert!(refused.contains("--drain goes with down"), "{refused}");
+}
