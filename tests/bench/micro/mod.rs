@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<MicroReport> {
 
 fn plan(arguments: &Arguments) -> (Rounds, Effort) {
     // Many short samples: other work on the machine then meets what is compared alike.
-    let usual = if arguments.quick { 3 } else { 30 };
+    let usual = if arguments.quick { 3 } else { 20 };
     let rounds = usize::from(arguments.rounds.unwrap_or(usual));
     let loads = if arguments.quick { 1 } else { 5 };
     let effort = if arguments.quick {
