@@ -218,8 +218,8 @@ pub struct Search<A> {
     pub home_count: u32,
 }
 
-/// Pairs of addresses that each CPU remembers; a power of two.
-pub const RECENT_PAIRS: u32 = 4096;
+/// Pairs of addresses that each CPU remembers.
+pub const RECENT_PAIRS: u32 = 1 << 12;
 
 /// What a packet between two addresses, one of which is or has a public IP, becomes.
 #[repr(C)]

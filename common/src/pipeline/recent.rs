@@ -20,7 +20,8 @@ fn place<A: Family>(key: &FlowKey<A>) -> u32 {
         ^ destination.rotate_left(32)
         ^ more.unwrap_or(0).rotate_left(16)
         ^ still_more.unwrap_or(0).rotate_left(48);
-    (word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32 & (RECENT_PAIRS - 1)
+    // The high bits: every octet of both addresses has its part in them.
+    (word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as u32 & (RECENT_PAIRS - 1)
 }
 
 /// What a packet between these addresses that came in by this device becomes, if this CPU knows.

@@ -21,7 +21,8 @@ use crate::wire::TCP;
 const MOST: u32 = 1024 + 64;
 /// Seconds for which a lap that was not finished goes on where it was.
 const LAP: u32 = 5;
-/// Parts of a second for which a lap in vain is remembered.
+/// Parts of a second for which a lap in vain is remembered, for as many ports as a packet tries: a longer lap has cost
+/// more.
 const REFUSAL: u32 = 200;
 /// No range.
 const NOWHERE: u32 = u32::MAX;
@@ -85,7 +86,8 @@ pub(super) fn search<A: Family, T: Tables<A>>(tables: &T, for_mapping: bool) -> 
     if let Some(known) = known {
         let age = now.wrapping_sub(known.stamp);
         if known.tried >= total {
-            if age.wrapping_mul(REFUSAL) <= settings.second {
+            let laps = (total / MOST).wrapping_add(1);
+            if age.wrapping_mul(REFUSAL) <= settings.second.wrapping_mul(laps) {
                 search.address = first_address(tables, &search.way);
                 return Found::Exhausted;
             }
@@ -113,6 +115,16 @@ pub(super) fn search<A: Family, T: Tables<A>>(tables: &T, for_mapping: bool) -> 
         let start = start_of(tables, search, false);
         begin_lap(tables, search, start, 0);
         tables.search(MOST);
+        // SAFETY: as above.
+        let Some(scratch) = (unsafe { tables.scratch() }) else {
+            return Found::Full;
+        };
+        let search = &mut scratch.search;
+        if search.found == Found::Nothing as u32 {
+            // Neither the lap nor, now, any of so many: it would never end.
+            search.found = Found::Exhausted as u32;
+            search.tried = total;
+        }
     }
     // SAFETY: as above.
     let Some(scratch) = (unsafe { tables.scratch() }) else {

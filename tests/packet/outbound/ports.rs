@@ -152,6 +152,34 @@ fn a_port_that_was_freed_is_found_by_the_next_packet_beyond_a_moment() {
 }
 
 #[test]
+fn more_ports_than_a_packet_tries_run_out_all_the_same() {
+    on_both(|engine, version| {
+        // Two hundred times the same eight ports: more to try than a packet may, and few flows to take them.
+        let outward = Outward {
+            own: vec![(NAT, 2_000..=2_007); 200],
+            ..Outward::by(NAT, 2_000..=2_007)
+        };
+        engine.load(&world(&outward));
+        let mut now = NOW;
+        for number in 0..8 {
+            let first = from_instance(version, 0, 10_000 + number, (CLIENT, 443), TCP);
+            leaves(engine, &first);
+        }
+        let late = from_instance(version, 0, 20_000, (CLIENT, 443), TCP);
+        let mut tries = 0;
+        while ends(engine, &late) != Reason::SnatRefused {
+            tries += 1;
+            assert!(tries <= 2, "two packets are enough for 1,600 ports");
+        }
+        for _ in 0..3 {
+            now += 1;
+            engine.set_now(now);
+            assert_eq!(ends(engine, &late), Reason::SnatRefused, "at once");
+        }
+    });
+}
+
+#[test]
 fn two_instances_never_share_a_port_towards_one_destination() {
     on_both(|engine, version| {
         let mut world = World::default();
