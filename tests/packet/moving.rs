@@ -1,13 +1,13 @@
 //! Packets while flows move from one table to another.
 
 use forebay_common::abi::Reverse;
-use forebay_common::flow::Seen;
+use forebay_common::flow::{FlowKind, Seen};
 use forebay_common::reason::Reason;
 use forebay_tests::engine::{Action, Engine, Keys, Live, Retire};
 use forebay_tests::frame::{ACK, Fragment, Frame, SYN};
 use forebay_tests::network::IpVersion;
 use forebay_tests::network::plan::{FRONTEND, INSTANCES};
-use forebay_tests::world::{Flows, NOW, Pair, World};
+use forebay_tests::world::{Flows, IDLE, NOW, Outward, Pair, World};
 
 /// The live program with flows in the former tables; `None` after saying why not.
 fn moving(pairs: &[Pair]) -> Option<Live> {
@@ -181,4 +181,58 @@ fn a_stale_reply_does_not_take_a_connection_from_the_flow_that_is_yet_to_move() 
             assert_forwarded(&mut live, &pair.answer());
         }
     }
+}
+
+/// Flows that instances have opened, of which nothing was heard for so long.
+fn opened_by_instances(quiet: u64) -> [Pair; 2] {
+    IpVersion::BOTH.map(|version| Pair {
+        kind: FlowKind::OutboundRule,
+        ..Pair::udp(version).last_used(NOW - quiet)
+    })
+}
+
+#[test]
+fn a_flow_outlives_its_instance_before_it_has_moved() {
+    let pairs = opened_by_instances(0);
+    let Some(mut live) = moving(&pairs) else {
+        return;
+    };
+    let mut world = World::default();
+    pairs.iter().for_each(|pair| world.add(pair));
+    world.each_owner(pairs[0].backend.0, |owner| owner.roles = 0);
+    live.load(&world);
+    live.set_now(NOW);
+    live.set_moving(true);
+    for pair in &pairs {
+        assert_forwarded(&mut live, &pair.answer());
+    }
+}
+
+#[test]
+fn nobody_revives_a_flow_of_an_instance_before_it_has_moved() {
+    let pairs = opened_by_instances(u64::from(IDLE) + 1_000);
+    let Some(mut live) = moving(&pairs) else {
+        return;
+    };
+    let mut world = World::default();
+    pairs.iter().for_each(|pair| world.add(pair));
+    world.add_way(
+        pairs[0].backend.0,
+        &Outward::by(FRONTEND, 2_000..=2_007).flagged(0),
+    );
+    live.load(&world);
+    live.set_now(NOW);
+    live.set_moving(true);
+    let before = live.flows();
+    for pair in &pairs {
+        let stale = pair.request();
+        let outcome = live.run(&stale.build(), stale.ingress);
+        assert_eq!(outcome.action, Action::Drop, "{:?}", outcome.reason());
+        // No port is asked for that the flow could not have.
+        let again = pair.answer();
+        let outcome = live.run(&again.build(), again.ingress);
+        assert_eq!(outcome.reason(), Reason::FlowEnding);
+    }
+    assert_eq!(live.flows(), before);
+    assert_eq!(live.new_flows(), Flows::default());
 }

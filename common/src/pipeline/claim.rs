@@ -181,6 +181,17 @@ impl Claim<'_> {
         matches!(self.standing(found, other, protocol), Standing::Leaving)
     }
 
+    /// Whether a connection has ended, and its time has not.
+    #[inline(always)]
+    pub(super) fn has_ended<A: Family>(
+        &self,
+        found: FlowRef<'_, A>,
+        other: Option<FlowRef<'_, A>>,
+        protocol: u32,
+    ) -> bool {
+        matches!(self.standing(found, other, protocol), Standing::Ended)
+    }
+
     #[inline(always)]
     fn standing<A: Family>(
         &self,

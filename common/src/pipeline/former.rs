@@ -22,7 +22,7 @@ pub(super) fn alive<'t, A: Family, T: Tables<A>>(
 
 /// Begins a connection anew, with the same member, in the entries of one that is over or has ended: a packet
 /// that may open a flow finds its tuple taken in the former table, where nobody makes room. `None` if it may
-/// not.
+/// not, as an answer to what an instance has opened.
 ///
 /// `#[inline(never)]`: few packets come here, and the key of the other direction needs stack.
 #[inline(never)]
@@ -38,6 +38,7 @@ pub(super) fn renew<'t, A: Family, T: Tables<A>>(
         && !flow::is_over(now, flow.last_seen(), settings.second);
     if (key.protocol == u32::from(TCP) && !opens)
         || leaves
+        || flow.kind() & 0x0f > FlowKind::InboundNat as u8
         || FlowKind::direction(flow.kind()) != Direction::ToInstance
     {
         return None;

@@ -95,11 +95,13 @@ pub(super) fn of_an_instance<A: Family, F: Frame, T: Tables<A>>(
             return ping::hand_over(tables, &key, start, false, identifier);
         }
     }
+    let is_request = message.kind.host() == u16::from(A::ECHO[0]) << 8;
     match echo::request(frame, tables, settings, ip, start) {
-        Err(Reason::NoOutbound) if public::has_one(tables, &key) => Ok(Step::stage(Goes::Public)),
-        Err(Reason::NoOutbound) if message.kind.host() == u16::from(A::ECHO[0]) << 8 => {
+        // A flow may outlive its instance, or be older than its public IP.
+        Err(Reason::NoOutbound | Reason::NotOurs) if is_request => {
             ping::hand_over(tables, &key, start, true, identifier)
         }
+        Err(Reason::NoOutbound) if public::has_one(tables, &key) => Ok(Step::stage(Goes::Public)),
         other => other,
     }
 }

@@ -84,7 +84,9 @@ fn known<A: Family, T: Tables<A>>(tables: &T) -> Option<bool> {
         return Some(false);
     }
     if is_over_for(settings, flow, pair, key.protocol, now, 0) {
-        let is_gone = is_over_for(settings, flow, pair, key.protocol, now, settings.grace);
+        // In a former table it keeps its keys until it has moved.
+        let is_gone = is_over_for(settings, flow, pair, key.protocol, now, settings.grace)
+            && tables.former(third).is_none();
         return if is_gone { None } else { Some(false) };
     }
     search.for_mapping = 1;

@@ -190,14 +190,15 @@ fn elsewhere<A: Family, T: Tables<A>>(
     key: &FlowKey<A>,
     start: usize,
 ) -> Result<Step, Reason> {
+    // Flows may outlive their instance and its public IP.
+    if tables.former(key).is_some() {
+        return Ok(Step::stage(Goes::Former));
+    }
     if !concerns_us(tables, key) {
         return Err(Reason::NotOurs);
     }
-    if public::is_to_one(tables, key) && tables.former(key).is_none() {
+    if public::is_to_one(tables, key) {
         return Ok(Step::stage(Goes::Public));
-    }
-    if tables.former(key).is_some() {
-        return Ok(Step::stage(Goes::Former));
     }
     let noted = tables.per_cpu(|cpu| cpu.first = 0);
     noted.ok_or(Reason::NotLoaded)?;

@@ -244,6 +244,10 @@ fn standing<A: Family, T: Tables<A>>(
             return Err(Reason::UnknownConnection);
         }
     }
+    if tables.former(key).is_some() {
+        // It is over or has ended, and keeps its keys until it has moved.
+        return Err(Reason::FlowEnding);
+    }
     let Some(flow) = tables.flow(key) else {
         return Ok(Standing::None);
     };
@@ -252,10 +256,11 @@ fn standing<A: Family, T: Tables<A>>(
         now: tables.now(),
     };
     scratch.other = flow.reply_key(key.protocol);
-    if claim.is_leaving(flow, tables.flow(&scratch.other), key.protocol) {
+    let other = tables.flow(&scratch.other);
+    if claim.is_leaving(flow, other, key.protocol) {
         return Err(Reason::FlowEnding);
     }
-    if flow.state(key.protocol).has_ended() {
+    if claim.has_ended(flow, other, key.protocol) {
         // The port that it had is its own as long as its reply key is.
         let kind = flow.kind();
         scratch.search.address = flow.source();
@@ -268,10 +273,16 @@ fn standing<A: Family, T: Tables<A>>(
         scratch.search.way.rule = flow.rule();
         scratch.own.key = scratch.key;
         scratch.pair.key = scratch.other;
-        if snat::take(tables, scratch, settings, claim.now) != Found::Nothing {
-            return Ok(Standing::Opened);
-        }
-        return Err(Reason::FlowEnding);
+        return match snat::take(tables, scratch, settings, claim.now) {
+            Found::Port => {
+                let source = WayKey::new(scratch.search.source, scratch.key.protocol);
+                tables.count_opened(&source);
+                tables.count_new_flow(scratch.search.way.rule);
+                Ok(Standing::Opened)
+            }
+            Found::Known => Ok(Standing::Opened),
+            Found::Nothing | Found::Exhausted | Found::Full => Err(Reason::FlowEnding),
+        };
     }
     Ok(Standing::None)
 }

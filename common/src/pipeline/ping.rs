@@ -92,6 +92,9 @@ fn echo<A: Network, F: Frame, T: Tables<A>>(
             Reason::Protocol
         };
         let reason = without_flow(tables, key, device, none);
+        if is_request && reason == Reason::NoOutbound && public::has_one(tables, key) {
+            return Ok(Step::stage(Goes::Public));
+        }
         let opens = reason == Reason::NoOutbound || public::is_to_one(tables, key);
         if !is_request || attempt != 0 || !opens {
             return Err(reason);

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use forebay_common::abi::Way as Outbound;
 use forebay_common::reason::Reason;
 use forebay_tests::engine::Engine;
-use forebay_tests::frame::{ACK, FIN, Frame, TCP, UDP};
+use forebay_tests::frame::{ACK, FIN, Frame, RST, TCP, UDP};
 use forebay_tests::network::plan::{CLIENT, CLIENT_2, FRONTEND, GATEWAY, INSTANCES, NORTH};
-use forebay_tests::world::{IDLE, NOW, Outward, World};
+use forebay_tests::world::{GRACE, IDLE, NOW, Outward, TIMEOUTS, World};
 
 use super::{NAT, address, answer, ends, from_instance, leaves, on_both, world};
 use crate::invariants::assert_paired;
@@ -265,5 +265,35 @@ fn a_port_that_an_outsider_has_by_a_rule_for_all_ports_is_not_given_out_towards_
             assert_eq!(answered.source, (address(FRONTEND, version), 2_300));
             assert_eq!(leaves(engine, &asked), inside);
         }
+    });
+}
+
+#[test]
+fn a_connection_that_is_over_gives_up_its_port_and_one_that_has_ended_keeps_it() {
+    on_both(|engine, version| {
+        let mut world = world(&Outward::by(NAT, 2_000..=2_007).flagged(Outbound::LOWEST));
+        engine.load(&world);
+        let syn = from_instance(version, 0, 33_000, (CLIENT, 443), TCP);
+        let out = leaves(engine, &syn);
+        assert_eq!(out.source.1, 2_000);
+        leaves(engine, &answer(version, &syn, &out).flagged(RST));
+        // Its ports are others' by now.
+        world
+            .v4
+            .snat_ranges
+            .values_mut()
+            .for_each(|range| range.first += 8);
+        world
+            .v6
+            .snat_ranges
+            .values_mut()
+            .for_each(|range| range.first += 8);
+        engine.configure(&world);
+        assert_eq!(leaves(engine, &syn).source.1, 2_000, "it has ended");
+        assert_eq!(engine.rule_counters()[&40].new_flows, 2);
+        leaves(engine, &answer(version, &syn, &out).flagged(RST));
+        world.advance(u64::from(TIMEOUTS.tcp_rst + GRACE) + 1);
+        engine.set_now(world.now());
+        assert_eq!(leaves(engine, &syn).source.1, 2_008, "it is over");
     });
 }

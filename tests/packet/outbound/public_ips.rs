@@ -1,12 +1,13 @@
 //! Public IPs: one address for another, without flows.
 
 use forebay_common::reason::Reason;
-use forebay_tests::frame::{ACK, Frame, SYN, TCP, UDP};
+use forebay_tests::engine::Engine;
+use forebay_tests::frame::{ACK, Frame, IcmpMessage, SYN, TCP, UDP};
 use forebay_tests::network::plan::{CLIENT, CLIENT_2, FRONTEND, GATEWAY, INSTANCES, NORTH};
 use forebay_tests::world::{Outward, World, next_generation};
 
 use super::{
-    NAT, PUBLIC, PUBLIC_2, address, answer, ends, from_instance, leaves, on_both, send, world,
+    NAT, PUBLIC, PUBLIC_2, address, answer, ends, from_instance, leaves, on_both, seen, send, world,
 };
 
 #[test]
@@ -170,5 +171,33 @@ fn who_sends_from_elsewhere_is_not_the_instance_with_the_public_ip() {
         };
         assert_eq!(ends(engine, &forged), Reason::BadSource);
         leaves(engine, &request);
+    });
+}
+
+#[test]
+fn an_echo_that_began_before_its_instance_had_a_public_ip_goes_on_as_it_was() {
+    on_both(|engine, version| {
+        let mut world = world(&Outward::by(NAT, 2_000..=2_007));
+        engine.load(&world);
+        let instance = INSTANCES[0];
+        let request = IcmpMessage {
+            addresses: [instance.host, CLIENT],
+            ..IcmpMessage::echo(version, b"ping")
+        }
+        .from_link(instance.mac, instance.link);
+        let source = |engine: &mut dyn Engine, request: &IcmpMessage| {
+            let outcome = engine.run(&request.build(), instance.link);
+            assert_eq!(outcome.reason(), Reason::Forwarded, "{}", engine.name());
+            seen(&outcome.frame).source.0
+        };
+        assert_eq!(source(engine, &request), address(NAT, version));
+        world.add_public_ip(instance.host, PUBLIC);
+        engine.configure(&world);
+        assert_eq!(source(engine, &request), address(NAT, version));
+        let other = IcmpMessage {
+            rest: 0x0909_0001,
+            ..request
+        };
+        assert_eq!(source(engine, &other), address(PUBLIC, version));
     });
 }
