@@ -220,8 +220,13 @@ pub(super) fn changes(applied: &TableState, desired: &TableState) -> Vec<Change>
     // Rules are found by way of their frontend's address, so a new frontend appears with all of its.
     // A way leads out by addresses that are this node's by then, and who loses its public IP has a way already.
     for step in [
-        v4.public, v6.public, v4.reverse, v6.reverse, v4.ways, v6.ways, v4.private, v6.private,
+        v4.public, v6.public, v4.reverse, v6.reverse, v4.ways, v6.ways,
     ] {
+        changes.extend(step.set);
+        removals.push(step.remove);
+    }
+    changes.extend(first_public_ips(applied, desired));
+    for step in [v4.private, v6.private] {
         changes.extend(step.set);
         removals.push(step.remove);
     }
@@ -230,6 +235,20 @@ pub(super) fn changes(applied: &TableState, desired: &TableState) -> Vec<Change>
     changes.extend(removals.into_iter().rev().flatten());
     changes.extend(filter_after);
     changes
+}
+
+/// An open node looks for public IPs before the first instance has one, or that instance had no way out for a moment.
+fn first_public_ips(applied: &TableState, desired: &TableState) -> Option<Change> {
+    let (before, after) = (&applied.settings, &desired.settings);
+    let is_open = before.layout == after.layout;
+    let are_new = after.flags & !before.flags & Settings::PUBLIC_IPS != 0;
+    (is_open && are_new).then_some({
+        Change::Settings(Settings {
+            flags: before.flags | Settings::PUBLIC_IPS,
+            generation: after.generation,
+            ..*before
+        })
+    })
 }
 
 /// Rule ids that had no owner before.

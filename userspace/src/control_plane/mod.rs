@@ -190,12 +190,16 @@ impl ControlPlane {
             return Ok(Vec::new());
         };
         let mut desired = self.desired(&config)?;
-        let mut changes = diff::changes(&self.applied, &desired);
         let flags = self.applied.settings.flags | desired.settings.flags;
-        if flags & Settings::PUBLIC_IPS != 0 && !changes.is_empty() {
+        let has_public_ips = flags & Settings::PUBLIC_IPS != 0;
+        if has_public_ips && self.applied.settings != desired.settings {
+            // Settings that bring public IPs back do not bring back what was remembered of them.
+            renew(&mut desired.settings);
+        }
+        let mut changes = diff::changes(&self.applied, &desired);
+        if has_public_ips && !changes.is_empty() {
             // What programs remembered of public IPs up to the last of these writes counts no longer.
-            let generation = &mut desired.settings.generation;
-            *generation = generation.wrapping_add(1);
+            renew(&mut desired.settings);
             changes.push(Change::Settings(desired.settings));
         }
         self.cooling[1].add(&self.applied, &desired);
@@ -289,6 +293,11 @@ impl ControlPlane {
         };
         inputs.state()
     }
+}
+
+/// Voids what programs remember of public IPs once the settings are written.
+fn renew(settings: &mut Settings) {
+    settings.generation = settings.generation.wrapping_add(1);
 }
 
 /// Makes every interface differ from what is wanted, whatever that is.

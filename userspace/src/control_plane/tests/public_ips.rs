@@ -107,15 +107,40 @@ fn what_was_remembered_of_public_ips_is_void_after_the_last_write() {
         let Some(Change::Settings(settings)) = changes.last() else {
             panic!("{changes:?}");
         };
-        assert_ne!(settings.generation, before);
+        let last = settings.generation;
+        assert_ne!(last, before);
         let earlier = changes[..changes.len() - 1].iter();
         for change in earlier {
             if let Change::Settings(settings) = change {
-                assert_eq!(settings.generation, before, "too early");
+                assert_ne!(settings.generation, last, "too early");
+                assert_ne!(
+                    settings.generation, before,
+                    "a daemon may have died before the last"
+                );
             }
         }
         before = settings.generation;
         assert_eq!(plane.applied().settings, *settings);
         assert_eq!(plane.handle(Event::Config(parsed(text))).unwrap(), []);
     }
+}
+
+#[test]
+fn an_open_node_looks_for_public_ips_before_the_first_instance_has_one() {
+    let public = "[[public_ip]]\nname = \"alice\"\nipv4 = \"203.0.113.50\"\n";
+    let without = network(2, WEB_RULE);
+    let with_one =
+        without.replace("name = \"i1\"\n", "name = \"i1\"\npublic_ip = \"alice\"\n") + public;
+    let mut plane = with(&without);
+    let changes = plane.handle(Event::Config(parsed(&with_one))).unwrap();
+    let looks = changes.iter().position(|change| {
+        matches!(change, Change::Settings(settings) if settings.flags & Settings::PUBLIC_IPS != 0)
+    });
+    let has_one = changes.iter().position(|change| match change {
+        Change::V4(FamilyChange::Address(_, Some(owner))) => {
+            owner.roles & Owner::HAS_PUBLIC_IP != 0
+        }
+        _ => false,
+    });
+    assert!(looks.unwrap() < has_one.unwrap(), "{changes:?}");
 }
