@@ -10,6 +10,7 @@ use forebay_tests::network::{Host, IpVersion};
 
 use crate::files::INSTANCES;
 use crate::look::Tuple;
+use crate::outgoing::Outgoing;
 
 /// Who connects.
 pub(crate) const CLIENTS: [Host; 4] = [
@@ -104,6 +105,12 @@ impl Connection {
     pub(crate) fn home(&self) -> Option<(IpAddr, u16)> {
         self.home
             .map(|(host, port)| (host.address(self.version), port))
+    }
+
+    /// A flow that the instance would open if it sent to the client by itself.
+    pub(crate) fn as_outgoing(&self) -> Outgoing {
+        let home = self.home.unwrap_or((INSTANCES[0], 1));
+        Outgoing::between((self.version, self.protocol), home, self.client)
     }
 
     pub(crate) fn state(&self) -> FlowState {

@@ -1,6 +1,6 @@
 //! Entries of flows, whatever their family and table.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use forebay_common::abi::Settings;
 use forebay_common::family::{V4, V6};
@@ -124,6 +124,29 @@ pub(crate) fn look(tables: &ModelTables, of: &Tuple) -> Option<Entry> {
             look_in::<V6>(tables, key(source.into(), destination.into(), of))
         }
         _ => None,
+    }
+}
+
+/// Whose replies an instance's port sends, if it can only be one frontend's port.
+pub(crate) fn reverse_of(tables: &ModelTables, from: (IpAddr, u16)) -> Option<(IpAddr, u16)> {
+    let (address, offset): (IpAddr, u16) = match from.0 {
+        IpAddr::V4(address) => {
+            let found = Tables::<V4>::reverse(tables, address.into(), from.1)?;
+            (found.frontend.into(), found.port_offset)
+        }
+        IpAddr::V6(address) => {
+            let found = Tables::<V6>::reverse(tables, address.into(), from.1)?;
+            (found.frontend.into(), found.port_offset)
+        }
+    };
+    Some((address, from.1.wrapping_add(offset)))
+}
+
+/// No address of the family of another.
+pub(crate) fn nobody(like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     }
 }
 

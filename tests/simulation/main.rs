@@ -3,15 +3,22 @@
 //! plane. After each step the invariants hold.
 //!
 //! `SEED=n` begins with the sequence of that seed, as a failure prints it; `FOREBAY_LONG=1` plays a hundred times
-//! as many.
+//! as many, `FOREBAY_SEQUENCES=n` that many; `FOREBAY_TOLD=n` tells more of what came before a failure.
 
+mod answers;
+mod before;
 mod files;
 mod honest;
 mod look;
 mod node;
+mod outgoing;
+mod outside;
 mod packets;
 mod play;
+mod snat;
+mod strangers;
 mod tables;
+mod ways;
 
 use forebay_tests::chance::{is_long, number, seed};
 
@@ -19,10 +26,10 @@ use crate::play::{Census, sequence};
 
 /// Steps of a sequence; the next begins with a fresh node.
 const STEPS: u64 = 400;
-const SEQUENCES: u64 = 25;
+const SEQUENCES: u64 = 20;
 
 /// What a run has met, or it proves little.
-const EXPECTED: [&str; 10] = [
+const EXPECTED: [&str; 18] = [
     "reloads",
     "starts",
     "deaths between writes",
@@ -33,6 +40,14 @@ const EXPECTED: [&str; 10] = [
     "floods",
     "connections that became trusted",
     "packets of trusted flows",
+    "outgoing flows",
+    "packets of outgoing flows",
+    "answers to outgoing flows",
+    "packets by public IPs",
+    "refused for lack of a port",
+    "resets of lost flows",
+    "stale answers",
+    "strangers that were let in",
 ];
 
 #[test]

@@ -7,12 +7,13 @@ use forebay::explain::endpoints;
 use forebay_common::pipeline::{self, Exit};
 use forebay_common::reason::Reason;
 use forebay_common::wire::HostFrame;
-use forebay_tests::frame::{ACK, Frame, RST, SYN, TCP, UDP, verify};
+use forebay_tests::frame::{ACK, Frame, SYN, TCP, UDP, verify};
 use forebay_tests::network::{Host, IpVersion};
 
+use crate::before::Before;
 use crate::files::{Answers, FRONTENDS, INSTANCES, PORTS};
 use crate::honest::{Connection, Packet};
-use crate::look::{Entry, Tuple, Where, forget, is_live, look};
+use crate::look::{Tuple, forget, is_live, look};
 use crate::node::{CLIENT_SIDE, INSTANCE_SIDE};
 use crate::play::Play;
 
@@ -22,11 +23,11 @@ const PROBER: Host = Host::new([198, 51, 100, 250], [0x2001, 0xdb8, 9, 0, 0, 0, 
 /// What became of a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fate {
-    reason: Reason,
+    pub(crate) reason: Reason,
     /// Source and destination, if it was sent on.
-    way: Option<[(IpAddr, u16); 2]>,
+    pub(crate) way: Option<[(IpAddr, u16); 2]>,
     /// Flows that it opened.
-    opened: u64,
+    pub(crate) opened: u64,
 }
 
 impl Fate {
@@ -34,6 +35,16 @@ impl Fate {
     pub(crate) fn is_no_service(&self, other: &Self) -> bool {
         let is_none = |one: &Self| matches!(one.reason, Reason::NoRule | Reason::NotOurs);
         is_none(self) && is_none(other)
+    }
+}
+
+impl Fate {
+    /// The same of an echo reply: its identifier is the port that it is for.
+    pub(crate) fn turned(self) -> Self {
+        let way = self
+            .way
+            .map(|[source, destination]| [(source.0, destination.1), (destination.0, source.1)]);
+        Self { way, ..self }
     }
 }
 
@@ -67,11 +78,11 @@ impl Play {
     }
 
     /// Sends a frame, with invariant "counted".
-    fn send(&mut self, frame: &Frame, ifindex: u32) -> Result<Fate, String> {
+    pub(crate) fn send(&self, frame: &[u8], ifindex: u32) -> Result<Fate, String> {
         let model = &self.node.tables.model;
         model.reasons.borrow_mut().clear();
         let before = self.counted();
-        let mut bytes = HostFrame::new(&frame.build(), ifindex);
+        let mut bytes = HostFrame::new(frame, ifindex);
         let verdict = pipeline::run(&mut bytes, model);
         let reasons = model.reasons.borrow().clone();
         if reasons != BTreeMap::from([(verdict.reason, 1)]) {
@@ -123,7 +134,7 @@ impl Play {
             flags: SYN,
             ..Frame::default()
         };
-        let fate = self.send(&frame, CLIENT_SIDE)?;
+        let fate = self.send(&frame.build(), CLIENT_SIDE)?;
         let tuple = Tuple {
             source: (PROBER.address(version), frame.source_port),
             destination: (to, port),
@@ -178,7 +189,7 @@ impl Play {
         } else {
             INSTANCE_SIDE
         };
-        let fate = self.send(&one.frame(packet), ifindex)?;
+        let fate = self.send(&one.frame(packet).build(), ifindex)?;
         let told = format!("{tuple:?} {packet:?}: {fate:?}");
         self.tell(told.clone());
         let wrong = |what: &str| Err(format!("{what}: {told}\n{one:?}\n{before:?}\n{answers:?}"));
@@ -195,16 +206,18 @@ impl Play {
             self.answer_of_another(number, &owner, packet)?;
             return Ok(());
         }
-        if fate.way.is_some() && fate.opened == 0 && has_expired && !begins_anew {
+        let is_own = packet.from_client || fate.way.is_some_and(|way| way[0] == tuple.destination);
+        if fate.way.is_some() && is_own && fate.opened == 0 && has_expired && !begins_anew {
             return wrong("on time: a flow whose time is over is found");
         }
         let Some([source, destination]) = fate.way else {
-            if !before.allows(self, packet, fate.reason, &answers) {
+            if !before.allows(self, &one, packet, &fate, &answers) {
                 return wrong("a packet of an honest connection is dropped");
             }
             if one.home.is_some() && !packet.from_client {
                 // Its client is not to hear of it any more.
                 one.is_over = true;
+                self.note_port_of(&one.as_outgoing());
             }
             self.count(if one.home.is_some() {
                 "packets of lost flows"
@@ -234,10 +247,13 @@ impl Play {
                 return wrong("unique: another flow has the reply key");
             }
             one.home = instance(destination.0).map(|host| (host, destination.1));
-        } else if destination != tuple.source || (source != tuple.destination && fate.opened == 0) {
-            return wrong("inverse: an answer comes from elsewhere");
+        } else if destination != tuple.source {
+            return wrong("inverse: an answer goes elsewhere");
         } else if source != tuple.destination {
+            before.leaves_by(self, &one, packet, &fate)?;
+            self.note_port_of(&one.as_outgoing());
             // Taken up by what the port has now: for its client it is nothing.
+            self.count("answers that became others'");
             self.connections.swap_remove(number);
             return Ok(());
         }
@@ -401,77 +417,11 @@ impl Play {
                 acknowledgement: bits as u32,
                 ..Frame::default()
             };
-            self.send(&frame, CLIENT_SIDE)?;
+            self.send(&frame.build(), CLIENT_SIDE)?;
             if form == 1 {
-                self.send(&frame.flagged(ACK), CLIENT_SIDE)?;
+                self.send(&frame.flagged(ACK).build(), CLIENT_SIDE)?;
             }
         }
         Ok(())
-    }
-}
-
-/// What the tables held of a connection before its packet.
-#[derive(Debug)]
-struct Before {
-    own: Option<Entry>,
-    /// Its entry is in a table that flows move from, and over or ended: there, what opens a flow begins it anew.
-    may_begin_anew: bool,
-    /// The first key of another live flow that has the reply key which this connection had.
-    stranger: Option<Tuple>,
-    /// By whom the packet may be sent to: the entry under the reply key, and whether its flow is live.
-    replies: BTreeMap<(IpAddr, u16), (Entry, bool)>,
-}
-
-impl Before {
-    fn of(play: &Play, one: &Connection, answers: &Answers) -> Self {
-        let model = &play.node.tables.model;
-        let found = answers.destinations.iter().filter_map(|destination| {
-            let reply = one.reply(*destination);
-            let entry = look(model, &reply)?;
-            Some((*destination, (entry, is_live(model, &entry, &reply))))
-        });
-        let (tuple, own) = (one.tuple(), look(model, &one.tuple()));
-        let stranger = one.home().and_then(|home| {
-            let reply = one.reply(home);
-            let holder = look(model, &reply).filter(|holder| is_live(model, holder, &reply));
-            let owner = holder.map(|holder| holder.other);
-            owner.filter(|owner| *owner != tuple)
-        });
-        let may_begin_anew = own.as_ref().is_some_and(|own| {
-            own.lies == Where::Former && (own.state.has_ended() || !is_live(model, own, &tuple))
-        });
-        Self {
-            own,
-            may_begin_anew,
-            stranger,
-            replies: found.collect(),
-        }
-    }
-
-    /// Whether a live flow other than that of `own` has the reply key of a destination.
-    fn is_taken(&self, destination: &(IpAddr, u16), own: &Tuple) -> bool {
-        let held = self.replies.get(destination);
-        held.is_some_and(|(entry, is_live)| *is_live && entry.other != *own)
-    }
-
-    /// Whether a packet of a flow that nothing is owed to may be dropped for a reason.
-    fn allows(&self, play: &Play, packet: Packet, reason: Reason, answers: &Answers) -> bool {
-        let is_in_the_way = |entry: &Entry| entry.is_trusted();
-        match reason {
-            // An instance hears at once that nobody knows its connection.
-            Reason::NoOutbound | Reason::ResetSent | Reason::UnknownConnection => {
-                !packet.from_client
-            }
-            Reason::NoFlow => !packet.from_client || packet.flags & RST != 0,
-            Reason::ReplyTupleTaken => self.replies.values().any(|(_, is_live)| *is_live),
-            Reason::FlowEnding => {
-                let mut replies = self.replies.values();
-                self.own.as_ref().is_some_and(is_in_the_way)
-                    || replies.any(|(entry, _)| is_in_the_way(entry))
-            }
-            Reason::FlowTableFull => play.node.used() + 2 > play.node.entries as usize,
-            Reason::NotOurs if !packet.from_client => true,
-            other => packet.from_client && answers.reasons.contains(&other),
-        }
     }
 }

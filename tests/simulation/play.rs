@@ -6,27 +6,32 @@ use std::sync::Arc;
 
 use forebay::config::model::Config;
 use forebay::control_plane::{Event, TableState};
-use forebay_tests::chance::Chance;
+use forebay_tests::chance::{Chance, number};
 use forebay_tests::frame::{TCP, UDP};
 use forebay_tests::network::IpVersion;
 
-use crate::files::{Answers, FRONTENDS, PORTS, file};
+use crate::files::{Answers, FRONTENDS, PORTS, describe, file};
 use crate::honest::Connection;
 use crate::node::{Node, SECOND, spare};
+use crate::outgoing::Outgoing;
+use crate::snat::{Reserved, check_ranges};
+use crate::strangers::Mappings;
 
 /// How often what has happened.
 pub(crate) type Census = BTreeMap<&'static str, u64>;
 
 /// Connections at once.
 const CONNECTIONS: usize = 60;
-/// Steps that a failure tells.
-const TOLD: usize = 40;
+/// What a failure tells of before: so many lines, or `FOREBAY_TOLD`.
+const TOLD: u64 = 40;
 
 /// A sequence under way.
 pub(crate) struct Play {
     pub(crate) chance: Chance,
     pub(crate) node: Node,
     pub(crate) connections: Vec<Connection>,
+    pub(crate) outgoing: Vec<Outgoing>,
+    pub(crate) mappings: Mappings,
     pub(crate) census: Census,
     pub(crate) probes: u16,
     told: Vec<String>,
@@ -43,15 +48,18 @@ pub(crate) fn sequence(seed: u64, steps: u64) -> Result<Census, String> {
         chance,
         node: Node::new(entries),
         connections: Vec::new(),
+        outgoing: Vec::new(),
+        mappings: Mappings::new(),
         census: Census::new(),
         probes: 0,
         told: Vec::new(),
     };
-    for number in 0..steps {
+    for step in 0..steps {
         let now = play.node.tables.model.now;
-        play.tell(format!("step {number} at {now}"));
-        if let Err(wrong) = play.step().and_then(|()| play.check_flows()) {
-            let told = play.told.len().saturating_sub(TOLD);
+        play.tell(format!("step {step} at {now}"));
+        if let Err(wrong) = play.step().and_then(|()| play.check()) {
+            let told = number("FOREBAY_TOLD").unwrap_or(TOLD) as usize;
+            let told = play.told.len().saturating_sub(told);
             return Err(format!("{}\n{wrong}", play.told[told..].join("\n")));
         }
     }
@@ -67,13 +75,22 @@ impl Play {
         *self.census.entry(what).or_default() += 1;
     }
 
+    /// The invariants of all flows.
+    fn check(&mut self) -> Result<(), String> {
+        self.check_flows()?;
+        self.check_outgoing()
+    }
+
     fn step(&mut self) -> Result<(), String> {
         if self.node.daemon.is_none() && (self.node.is_blank || self.chance.one_in(6)) {
             return self.start();
         }
         match self.chance.below(100) {
-            0..52 => self.converse(),
-            52..66 => self.connect(),
+            0..26 => self.converse(),
+            26..36 => self.connect(),
+            36..50 => self.exchange(),
+            50..62 => self.reach_out(),
+            62..66 => self.intrude(),
             66..74 => self.wait(),
             74..77 => self.flood(),
             77..81 => self.reload(),
@@ -117,7 +134,12 @@ impl Play {
         }
         self.node.files.push(Arc::clone(&config));
         self.count("reloads");
-        self.handle(Event::Config(config))
+        let before = Reserved::of(&self.node.tables.model);
+        self.handle(Event::Config(Arc::clone(&config)))?;
+        if self.node.daemon.is_none() {
+            return Ok(());
+        }
+        Reserved::of(&self.node.tables.model).check(&before, &config)
     }
 
     /// Hands an event to the daemon and makes its writes, with packets between them. The daemon may die at any.
@@ -144,6 +166,8 @@ impl Play {
                     .map_err(|wrong| format!("after {change:?}: {wrong}"))?,
                 2 => self
                     .converse()
+                    .and_then(|()| self.exchange())
+                    .and_then(|()| self.reach_out())
                     .map_err(|wrong| format!("after {change:?}: {wrong}"))?,
                 _ => {}
             }
@@ -161,6 +185,7 @@ impl Play {
             return Ok(());
         };
         self.node.tables.check(daemon.applied())?;
+        check_ranges(&self.node.tables.model, &config)?;
         self.node.files = vec![Arc::clone(&config)];
         self.node.is_blank = false;
         if !self.chance.one_in(4) {
@@ -184,6 +209,8 @@ impl Play {
                 chance: self.chance.clone(),
                 node: fresh,
                 connections: Vec::new(),
+                outgoing: Vec::new(),
+                mappings: Mappings::new(),
                 census: Census::new(),
                 probes: self.probes - 1,
                 told: Vec::new(),
@@ -309,6 +336,7 @@ impl Play {
             self.connections
                 .iter_mut()
                 .for_each(|one| one.is_over = true);
+            self.outgoing.iter_mut().for_each(|one| one.is_over = true);
         }
         Ok(())
     }
@@ -350,26 +378,4 @@ impl Play {
         self.count("moves");
         self.handle(Event::Sizes(self.node.sizes()))
     }
-}
-
-/// What of a configuration concerns packets.
-fn describe(config: &Config) -> String {
-    let frontends: Vec<&str> = config.frontends.iter().map(|f| f.name.as_str()).collect();
-    let rules = config.rules.iter().map(|r| {
-        let (name, frontend, pool) = (&r.name, &r.frontend, &r.pool);
-        let (protocol, port, there) = (r.protocol, &r.port, r.backend_port);
-        format!("{name} {frontend} {protocol:?} {port:?} {pool} {there:?}")
-    });
-    let nat = config.inbound_nat_rules.iter().map(|r| {
-        let (name, frontend, target) = (&r.name, &r.frontend, &r.target);
-        let (protocol, port, there) = (r.protocol, &r.port, r.backend_port);
-        format!("{name} {frontend} {protocol:?} {port:?} {target:?} {there:?}")
-    });
-    let rules: Vec<String> = rules.chain(nat).collect();
-    let pools = config.pools.iter().map(|pool| {
-        let members = pool.members.iter().map(|m| m.target.instance.as_str());
-        format!("{} {:?}", pool.name, members.collect::<Vec<_>>())
-    });
-    let pools: Vec<String> = pools.collect();
-    format!("{frontends:?} {rules:#?} {pools:?}")
 }

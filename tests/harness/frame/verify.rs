@@ -3,7 +3,7 @@
 use super::checksum::{full, pseudo_header};
 use super::{SERVICE_TAG, TAG, TCP, UDP};
 
-/// Checks every checksum that the frame has: IPv4 header, TCP, UDP, ICMPv6.
+/// Checks every checksum that the frame has: IPv4 header, TCP, UDP, ICMP of both versions.
 ///
 /// # Errors
 /// What is wrong, or why the frame has no checksums to check.
@@ -63,6 +63,7 @@ fn transport(source: &[u8], destination: &[u8], protocol: u8, body: &[u8]) -> Re
     let name = match protocol {
         TCP => "TCP",
         UDP => "UDP",
+        1 => "ICMP",
         58 => "ICMPv6",
         _ => return Err(format!("protocol {protocol} has no checksum known here")),
     };
@@ -70,7 +71,11 @@ fn transport(source: &[u8], destination: &[u8], protocol: u8, body: &[u8]) -> Re
     if zero && source.len() == 4 {
         return Ok(());
     }
-    let pseudo = pseudo_header(source, destination, protocol, body.len());
+    let mut pseudo = pseudo_header(source, destination, protocol, body.len());
+    if protocol == 1 {
+        // ICMP is as it was before there were pseudo-headers (RFC 792).
+        pseudo.clear();
+    }
     match full(&[&pseudo, body]) {
         0 if !zero => Ok(()),
         off => Err(format!("{name} checksum is off by {off:#06x}")),
@@ -80,7 +85,7 @@ fn transport(source: &[u8], destination: &[u8], protocol: u8, body: &[u8]) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::Frame;
+    use crate::frame::{Frame, IcmpMessage};
     use crate::network::IpVersion;
 
     #[test]
@@ -99,6 +104,11 @@ mod tests {
                     assert!(verify(&broken).is_err(), "byte {at} of {version}");
                 }
             }
+            let echo = IcmpMessage::echo(version, b"ping").build();
+            assert_eq!(verify(&echo), Ok(()));
+            let mut broken = echo.clone();
+            broken[echo.len() - 1] ^= 0x40;
+            assert!(verify(&broken).is_err(), "echo of {version}");
         }
     }
 }

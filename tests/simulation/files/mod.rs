@@ -1,5 +1,8 @@
 //! Random configurations, and what they let become of a first packet.
 
+mod describe;
+mod outbound;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -11,6 +14,8 @@ use forebay_common::reason::Reason;
 use forebay_tests::chance::Chance;
 use forebay_tests::frame::TCP;
 use forebay_tests::network::Host;
+
+pub(crate) use describe::describe;
 
 /// Frontends that files may have.
 pub(crate) const FRONTENDS: [(&str, Host); 3] = [
@@ -28,7 +33,7 @@ pub(crate) const FRONTENDS: [(&str, Host); 3] = [
     ),
 ];
 
-/// Instances that every file has.
+/// Instances; each of the last two is in most files.
 pub(crate) const INSTANCES: [Host; 5] = [
     Host::new([10, 0, 1, 1], [0xfd00, 1, 0, 0, 0, 0, 0, 1]),
     Host::new([10, 0, 1, 2], [0xfd00, 1, 0, 0, 0, 0, 0, 2]),
@@ -40,8 +45,13 @@ pub(crate) const INSTANCES: [Host; 5] = [
 /// Ports at which something may be.
 pub(crate) const PORTS: [u16; 9] = [9, 53, 80, 8_000, 8_003, 8_007, 8_011, 8_022, 65_535];
 
+/// Who has an address in the virtual network and is no instance.
+pub(crate) const GUEST: Host = Host::new([10, 0, 1, 200], [0xfd00, 1, 0, 0, 0, 0, 0, 0xc8]);
+
 /// Names of rules; each may be anything from file to file.
 const RULES: usize = 6;
+/// The same of outbound rules.
+const OUTBOUND_RULES: usize = 3;
 
 fn parsed(text: &str) -> Option<Arc<Config>> {
     let loaded = config::parse("simulation.toml", text).ok()?;
@@ -51,15 +61,54 @@ fn parsed(text: &str) -> Option<Arc<Config>> {
 /// A random valid file.
 pub(crate) fn file(chance: &mut Chance) -> Arc<Config> {
     let mut text = String::from("[node]\nname = \"lb1\"\ninterfaces = [\"c0\", \"i0\", \"x0\"]\n");
+    timeouts(chance, &mut text);
+    let mut frontends = add_frontends(chance, &mut text);
+    let instances = add_instances(chance, &mut text);
+    add_pools(chance, &mut text, &instances);
+    let mut config = parsed(&text).expect("a file without rules is valid");
+    // What contradicts the rules before it is left out.
+    let mut add = |more: String| {
+        let longer = format!("{text}{more}");
+        if let Some(valid) = parsed(&longer) {
+            (config, text) = (valid, longer);
+        }
+    };
+    for number in 0..RULES {
+        if !chance.one_in(6) {
+            add(rule(chance, number, &frontends));
+        }
+    }
+    if chance.one_in(2) {
+        add(outbound::NAT.to_owned());
+        frontends.push("nat");
+    }
+    for number in 0..OUTBOUND_RULES {
+        if chance.one_in(2) {
+            add(outbound::rule(chance, number, &frontends));
+        }
+    }
+    if chance.one_in(3) {
+        add(outbound::default(chance, &frontends));
+    }
+    config
+}
+
+fn timeouts(chance: &mut Chance, text: &mut String) {
     let seconds = |chance: &mut Chance| *chance.pick(&[1_u64, 2, 5, 20]);
     let _ = writeln!(
         text,
-        "[timeouts]\ntcp_idle = \"{}s\"\nudp_idle = \"{}s\"\ntcp_half_open = \"{}s\"\ntcp_fin = \"{}s\"",
+        "[timeouts]\ntcp_idle = \"{}s\"\nudp_idle = \"{}s\"\ntcp_half_open = \"{}s\"\ntcp_fin = \"{}s\"\n\
+         udp_unreplied = \"{}s\"\nicmp_idle = \"{}s\"",
         20 * seconds(chance),
         10 * seconds(chance),
         seconds(chance),
         seconds(chance),
+        5 * seconds(chance),
+        2 * seconds(chance),
     );
+}
+
+fn add_frontends(chance: &mut Chance, text: &mut String) -> Vec<&'static str> {
     let mut frontends = vec![];
     for (name, host) in FRONTENDS {
         let form = chance.below(8);
@@ -76,7 +125,18 @@ pub(crate) fn file(chance: &mut Chance) -> Arc<Config> {
             let _ = writeln!(text, "ipv6 = \"{}\"", host.v6);
         }
     }
+    frontends
+}
+
+/// Adds instances, some of which have public IPs; says which there are.
+fn add_instances(chance: &mut Chance, text: &mut String) -> Vec<usize> {
+    let held = outbound::public_ips(chance, text);
+    let mut instances = Vec::new();
     for (number, host) in INSTANCES.iter().enumerate() {
+        if number >= 3 && chance.one_in(5) {
+            continue;
+        }
+        instances.push(number);
         let _ = write!(
             text,
             "[[instance]]\nname = \"i{number}\"\nipv4 = \"{}\"\n",
@@ -85,10 +145,17 @@ pub(crate) fn file(chance: &mut Chance) -> Arc<Config> {
         if number != 4 {
             let _ = writeln!(text, "ipv6 = \"{}\"", host.v6);
         }
+        if let Some((_, name)) = held.iter().find(|(owner, _)| *owner == number) {
+            let _ = writeln!(text, "public_ip = \"{name}\"");
+        }
     }
+    instances
+}
+
+fn add_pools(chance: &mut Chance, text: &mut String, instances: &[usize]) {
     for pool in 0..4 {
-        let members = (0..INSTANCES.len()).filter(|_| chance.one_in(2));
-        let members: Vec<usize> = members.collect();
+        let members = instances.iter().filter(|_| chance.one_in(2));
+        let members: Vec<&usize> = members.collect();
         let members = members.iter().map(|number| {
             let weight = chance.within(1, 2);
             format!("{{ instance = \"i{number}\", weight = {weight} }}")
@@ -100,18 +167,6 @@ pub(crate) fn file(chance: &mut Chance) -> Arc<Config> {
             members.join(", ")
         );
     }
-    let mut config = parsed(&text).expect("a file without rules is valid");
-    for number in 0..RULES {
-        if chance.one_in(6) {
-            continue;
-        }
-        // What contradicts the rules before it is left out.
-        let longer = format!("{text}{}", rule(chance, number, &frontends));
-        if let Some(valid) = parsed(&longer) {
-            (config, text) = (valid, longer);
-        }
-    }
-    config
 }
 
 fn rule(chance: &mut Chance, number: usize, frontends: &[&str]) -> String {
@@ -144,8 +199,7 @@ fn rule(chance: &mut Chance, number: usize, frontends: &[&str]) -> String {
     if chance.one_in(3) {
         let _ = writeln!(body, "idle_timeout = \"{}s\"", chance.pick(&[4, 30, 120]));
     }
-    // What instances send by themselves would not be told from answers of lost flows.
-    body.push_str("outbound_snat = false\n");
+    let _ = writeln!(body, "outbound_snat = {}", chance.one_in(2));
     format!("[[rule]]\n{body}pool = \"p{}\"\n", chance.below(4))
 }
 
