@@ -55,6 +55,27 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Each of them; those with a number in them with any.
+    pub const ALL: [Self; 17] = [
+        Self::ConnectionRefused,
+        Self::ConnectTimeout,
+        Self::HostUnreachable,
+        Self::NoRoute,
+        Self::Prohibited,
+        Self::Network,
+        Self::Reset,
+        Self::TlsTimeout,
+        Self::TlsHandshake,
+        Self::Certificate,
+        Self::AnswerTimeout,
+        Self::Closed,
+        Self::IncompleteAnswer,
+        Self::MalformedAnswer,
+        Self::UnexpectedStatus(0),
+        Self::NoResources,
+        Self::CaFile,
+    ];
+
     /// The word for it in output.
     pub const fn label(self) -> &'static str {
         match self {
@@ -91,5 +112,20 @@ impl fmt::Display for Failure {
             Self::UnexpectedStatus(status) => write!(f, "{} {status}", self.label()),
             _ => f.write_str(self.label()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_failure_has_a_word_of_its_own() {
+        let words: BTreeSet<_> = Failure::ALL.map(Failure::label).into();
+        assert_eq!(words.len(), Failure::ALL.len());
+        let status = Failure::UnexpectedStatus(503).to_string();
+        assert_eq!(status, "unexpected-status 503");
     }
 }

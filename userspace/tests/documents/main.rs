@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "that ends a test")]
 
+mod health;
 mod keys;
 mod links;
 mod reasons;
