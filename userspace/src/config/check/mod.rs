@@ -12,6 +12,7 @@ mod references;
 mod rules;
 mod security;
 mod snat;
+mod tls;
 
 use std::collections::HashMap;
 
@@ -37,6 +38,7 @@ pub(super) fn run(source: &Source<'_>, draft: &Draft, host: Option<&Host>) {
     snat::check(&check, host);
     if let Some(host) = host {
         host::check(&check, host);
+        tls::check(&check, host);
     }
 }
 

@@ -44,14 +44,14 @@ fn needs_its_own_port(check: &Check<'_>, rule: &Placed<Rule>, probe: &Placed<Pro
 
 fn members_have_the_family(check: &Check<'_>, rule: &Rule, probe: &Placed<Probe>) {
     for (target, _, ip_config) in check.targets(&rule.pool) {
-        let (family, has_it) = match probe.value.family {
+        let (family, other, has_it) = match probe.value.family {
             ProbeFamily::Each => return,
-            ProbeFamily::Ipv4 => ("IPv4", ip_config.ipv4.is_some()),
-            ProbeFamily::Ipv6 => ("IPv6", ip_config.ipv6.is_some()),
+            ProbeFamily::Ipv4 => ("IPv4", "IPv6", ip_config.ipv4.is_some()),
+            ProbeFamily::Ipv6 => ("IPv6", "IPv4", ip_config.ipv6.is_some()),
         };
         if !has_it {
             let message = format!(
-                "{target} of pool \"{}\" has no {family} address, so this probe never finds it up",
+                "{target} of pool \"{}\" has no {family} address, so its {other} address is probed",
                 rule.pool
             );
             let expected = "a family that every member has";

@@ -131,3 +131,25 @@ fn a_host_that_is_not_the_node_has_nothing_to_say() {
     assert_eq!(read(&shared(), Host::default()).unwrap().warnings, []);
     assert_eq!(read(&shared(), elsewhere).unwrap().warnings, []);
 }
+
+#[test]
+fn certificates_that_the_node_cannot_read() {
+    let text = format!(
+        "{BASE}[[probe]]\nname = \"p\"\nprotocol = \"https\"\ntls_verify = true\nca_file = \"/absent/ca.pem\" #<\n"
+    );
+    let expectation = (
+        "probe \"p\".ca_file",
+        "\"/absent/ca.pem\"",
+        "a file of certificates in PEM",
+        "/absent/ca.pem cannot be read: No such file",
+    );
+    refuses(&text, host(&[]), expectation);
+    let elsewhere = Host {
+        interfaces: BTreeSet::from(["lo".to_owned()]),
+        ..host(&[])
+    };
+    assert!(
+        read(&text, elsewhere).is_ok(),
+        "another machine need not have it"
+    );
+}

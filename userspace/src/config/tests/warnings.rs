@@ -240,7 +240,7 @@ fn a_probe_over_a_family_that_a_member_lacks() {
             "probe \"p\".family",
             "\"ipv6\"",
             "a family that every member has",
-            "i/primary of pool \"p\" has no IPv6 address",
+            "i/primary of pool \"p\" has no IPv6 address, so its IPv4 address is probed",
         ),
     );
 }
