@@ -326,7 +326,7 @@ impl Play {
     }
 
     /// Name of the rule with an id; empty: no daemon knows.
-    fn rule_name(&self, id: u32) -> String {
+    pub(crate) fn rule_name(&self, id: u32) -> String {
         let daemon = self.node.daemon.as_ref();
         let name = daemon.and_then(|daemon| daemon.ids().rules.key_of(id));
         name.filter(|name| !name.starts_with('('))

@@ -8,7 +8,7 @@ use forebay_tests::frame::{ACK, Frame, SYN, TCP, UDP};
 use forebay_tests::network::{Host, IpVersion};
 
 use crate::files::Answers;
-use crate::look::{Tuple, forget, is_live, look};
+use crate::look::{Tuple, Where, forget, is_live, look};
 use crate::node::CLIENT_SIDE;
 use crate::outgoing::{Outgoing, REMOTES};
 use crate::outside::{Found, host};
@@ -169,7 +169,23 @@ impl Play {
             forget(&self.node.tables.model, tuple);
             return Ok(None);
         }
+        if fate.opened == 0 && self.begins_anew_where_it_lies(tuple, destination) {
+            return Ok(None);
+        }
         wrong("unsolicited: it gets to an instance")
+    }
+
+    /// Whether a tuple is that of a flow by a rule in a table that flows move from: there it begins anew, even if the
+    /// rule has gone.
+    fn begins_anew_where_it_lies(&self, tuple: &Tuple, destination: (IpAddr, u16)) -> bool {
+        let found = look(&self.node.tables.model, tuple);
+        found.is_some_and(|found| {
+            let is_outbound = self.rule_name(found.rule).starts_with("outbound_rule/");
+            found.lies == Where::Former
+                && found.other.source == destination
+                && found.rule != 0
+                && !is_outbound
+        })
     }
 
     /// Whether a configuration lacks a public address.
