@@ -194,8 +194,12 @@ pub(super) fn changes(applied: &TableState, desired: &TableState) -> Vec<Change>
 
     let mut changes = Vec::new();
     let mut removals = Vec::new();
-    let settings =
-        (applied.settings != desired.settings).then_some(Change::Settings(desired.settings));
+    let settings = (applied.settings != desired.settings).then(|| {
+        let mut settings = desired.settings;
+        // The last ones to count without: an instance that goes has its public IP until then.
+        settings.flags |= applied.settings.flags & Settings::PUBLIC_IPS;
+        Change::Settings(settings)
+    });
     changes.extend(new_rule_ids(applied, desired).map(Change::ResetCounters));
     for step in [
         v4.networks,

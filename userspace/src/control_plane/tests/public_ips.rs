@@ -143,4 +143,12 @@ fn an_open_node_looks_for_public_ips_before_the_first_instance_has_one() {
         _ => false,
     });
     assert!(looks.unwrap() < has_one.unwrap(), "{changes:?}");
+
+    let mut changes = plane.handle(Event::Config(parsed(&without))).unwrap();
+    let Some(Change::Settings(last)) = changes.pop() else {
+        panic!("{changes:?}");
+    };
+    assert_eq!(last.flags & Settings::PUBLIC_IPS, 0);
+    let looks_no_more = |change: &Change| matches!(change, Change::Settings(settings) if settings.flags & Settings::PUBLIC_IPS == 0);
+    assert!(!changes.iter().any(looks_no_more), "{changes:?}");
 }
