@@ -12,7 +12,8 @@ impl Play {
         let Some(public) = one.public else {
             return Ok(true);
         };
-        let is_owed = one.is_owed() && !self.is_deaf(one);
+        let is_deaf = self.is_deaf(one);
+        let is_owed = one.is_owed() && !is_deaf;
         let reply = one.reply(public);
         let holder = self.holder(&reply);
         let fate = self.send(&one.frame(packet, (host(public.0), public.1)), CLIENT_SIDE)?;
@@ -28,6 +29,9 @@ impl Play {
             self.count("answers to outgoing flows");
             one.sent_on(packet, false, self.node.tables.model.now);
             return Ok(!(one.reset && self.chance.one_in(4)));
+        }
+        if is_deaf && fate.way.is_none() {
+            return Ok(false);
         }
         if let Some(owner) = holder {
             if fate.way != Some([reply.source, owner.source]) {
