@@ -40,6 +40,7 @@ mod next_hops;
 mod not_ours;
 mod outbound;
 mod path_mtu;
+mod probes;
 mod public_ip_commands;
 mod redirects;
 mod reload;

@@ -23,6 +23,8 @@ pub enum Request {
     InboundNatRules,
     /// `forebay show pools`
     Pools,
+    /// `forebay show probes`
+    Probes,
     /// `forebay show instances`
     Instances,
     /// `forebay show public-ips`
@@ -371,7 +373,53 @@ pub struct MemberAddress {
     /// Whether any rule sends it new flows.
     pub accepts_new_flows: bool,
     /// What each rule's probe says.
-    pub probes: Vec<serde_json::Value>,
+    pub probes: Vec<MemberProbe>,
+}
+
+/// What a rule's probe says of a member's address.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MemberProbe {
+    /// Name of the rule.
+    pub rule: String,
+    /// Name of the probe.
+    pub probe: String,
+    /// The probed port.
+    pub port: u16,
+    /// `up`, `down` or `unknown`.
+    pub health: String,
+    /// Why, in one word.
+    pub reason: String,
+}
+
+/// `show probes`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Probe {
+    /// Name of the probe.
+    pub probe: String,
+    /// Name of the instance.
+    pub instance: String,
+    /// Name of its IP configuration.
+    pub ip_config: String,
+    /// The address that is judged.
+    pub address: String,
+    /// The probed port.
+    pub port: u16,
+    /// `up`, `down` or `unknown`.
+    pub health: String,
+    /// Why, in one word.
+    pub reason: String,
+    /// What the last probe found: `ok`, or what went wrong.
+    pub last_result: Option<String>,
+    /// How long it took.
+    pub last_duration_seconds: Option<f64>,
+    /// Probes in a row that found the same, well or not.
+    pub consecutive: u32,
+    /// Since when it is so.
+    pub changed_at: String,
+    /// How long recovery is still held, of one that has fallen too often.
+    pub held_for_seconds: Option<f64>,
+    /// The address that is asked instead, where one family judges both.
+    pub probed_address: Option<String>,
 }
 
 /// `show instances`

@@ -95,6 +95,10 @@ pub struct Rule {
     pub tcp_reset: Option<bool>,
     /// `outbound_snat`
     pub outbound_snat: Option<bool>,
+    /// `probe`
+    pub probe: Option<&'static str>,
+    /// `no_healthy_backends`
+    pub no_healthy_backends: Option<&'static str>,
 }
 
 impl Rule {
@@ -111,6 +115,8 @@ impl Rule {
             idle_timeout: None,
             tcp_reset: None,
             outbound_snat: None,
+            probe: None,
+            no_healthy_backends: None,
         }
     }
 }
@@ -236,6 +242,8 @@ impl fmt::Display for Rule {
             idle_timeout,
             tcp_reset,
             outbound_snat,
+            probe,
+            no_healthy_backends,
         } = self;
         writeln!(out, "\n[[rule]]\nname = {name:?}\nfrontend = {frontend:?}")?;
         writeln!(out, "protocol = {protocol:?}\nport = {port}")?;
@@ -251,6 +259,12 @@ impl fmt::Display for Rule {
         }
         if let Some(outbound_snat) = outbound_snat {
             writeln!(out, "outbound_snat = {outbound_snat}")?;
+        }
+        if let Some(probe) = probe {
+            writeln!(out, "probe = {probe:?}")?;
+        }
+        if let Some(policy) = no_healthy_backends {
+            writeln!(out, "no_healthy_backends = {policy:?}")?;
         }
         Ok(())
     }

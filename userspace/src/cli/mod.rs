@@ -166,6 +166,8 @@ enum Show {
     InboundNatRules(Output),
     /// Pools and their members
     Pools(Output),
+    /// What probes find out about members
+    Probes(Output),
     /// Instances and their addresses
     Instances(Output),
     /// Public IPs and the instances that have them

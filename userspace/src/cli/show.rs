@@ -21,6 +21,7 @@ pub(super) fn show(common: &Common, what: Show) -> Result<(), Failure> {
             print_inbound_nat_rules,
         ),
         Show::Pools(output) => show_with(common, &Request::Pools, output.json, print_pools),
+        Show::Probes(output) => show_with(common, &Request::Probes, output.json, print_probes),
         Show::Instances(output) => {
             show_with(common, &Request::Instances, output.json, print_instances)
         }
@@ -176,6 +177,41 @@ fn print_pools(pools: Vec<api::Pool>) {
         }
     }
     print_or(&table, "no pools with members");
+}
+
+fn print_probes(probes: Vec<api::Probe>) {
+    let mut table = Table::new([
+        "PROBE",
+        "MEMBER",
+        "ADDRESS",
+        "PORT",
+        "HEALTH",
+        "REASON",
+        "LAST RESULT",
+        "TOOK",
+        "IN A ROW",
+        "SINCE",
+    ])
+    .right([3, 7, 8]);
+    for probe in probes {
+        let took = probe.last_duration_seconds;
+        table.row([
+            probe.probe,
+            format!("{}/{}", probe.instance, probe.ip_config),
+            probe.address,
+            probe.port.to_string(),
+            probe.health,
+            probe.reason,
+            probe.last_result.unwrap_or_else(|| "-".to_owned()),
+            took.map_or_else(|| "-".to_owned(), |took| format!("{:.1} ms", took * 1e3)),
+            probe.consecutive.to_string(),
+            probe.changed_at,
+        ]);
+    }
+    print_or(
+        &table,
+        "no probes: no rule names one, or its pool has no members",
+    );
 }
 
 fn print_instances(instances: Vec<api::Instance>) {

@@ -28,7 +28,7 @@ const TABLES: [MissingTable; 2] = [
     table("security_group", "a security group"),
 ];
 
-const KEYS: [MissingKey; 10] = [
+const KEYS: [MissingKey; 9] = [
     key("node", "full_nat_ipv4", "full-nat", UNSET, is_set),
     key("node", "full_nat_ipv6", "full-nat", UNSET, is_set),
     key("api", "metrics", "the metrics server", UNSET, is_set),
@@ -54,7 +54,6 @@ const KEYS: [MissingKey; 10] = [
     key("rule", "forwarding", "dsr", "\"nat\"", |value| {
         is(value, &["dsr"])
     }),
-    key("rule", "probe", "a health probe", ABSENT, always),
 ];
 
 const UNSET: &str = "\"\"";

@@ -1,5 +1,7 @@
 //! Configuration and host to tables.
 
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use forebay_common::abi::{Interface, LAYOUT_VERSION, MAX_ADDRESSES, Owner, Settings};
@@ -13,7 +15,8 @@ use super::nat_ports::NatPorts;
 use super::state::{HostInterface, TableState, needs_kernel};
 use super::{Sizes, reverse};
 use crate::clock::TickRate;
-use crate::config::model::{Config, InboundNatRule, NatTarget, Rule};
+use crate::config::model::{Config, InboundNatRule, NatTarget, NoHealthyBackends, Probe, Rule};
+use crate::health::{Target, View, probed_port};
 
 /// Next hops are looked up again after this time, so that forwarding heals without the daemon.
 pub const HOP_LIFETIME: Duration = Duration::from_secs(1);
@@ -30,15 +33,79 @@ pub struct RingKey {
     pub pool: String,
     /// Of the members' IPv6 addresses, else IPv4.
     pub ipv6: bool,
+    /// By whose word members are in it; `None`: all are.
+    pub probe: Option<RingProbe>,
+}
+
+/// By whose word members are in a ring.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RingProbe {
+    /// Name of the probe.
+    pub name: String,
+    /// The probed port.
+    pub port: u16,
+    /// Whether all members are in it when none is up.
+    pub all_if_none: bool,
+}
+
+impl RingProbe {
+    /// That of a rule.
+    pub fn of_rule(rule: &Rule, probes: &HashMap<&str, &Probe>) -> Option<Self> {
+        let probe = probes.get(rule.probe.as_deref()?)?;
+        Some(Self {
+            name: probe.name.clone(),
+            port: probed_port(rule, probe)?,
+            all_if_none: rule.no_healthy_backends == NoHealthyBackends::Up,
+        })
+    }
+
+    /// What says whether a member's address is in the ring.
+    pub fn target(&self, address: IpAddr) -> Target {
+        Target {
+            probe: self.name.clone(),
+            address,
+            port: self.port,
+        }
+    }
+}
+
+/// The probes of a configuration by name.
+pub(super) fn probes(config: &Config) -> HashMap<&str, &Probe> {
+    let probes = config.probes.iter();
+    probes.map(|probe| (probe.name.as_str(), probe)).collect()
 }
 
 impl RingKey {
-    /// The rings of a rule.
-    pub fn of_rule(rule: &Rule) -> [Self; 2] {
-        [false, true].map(|ipv6| Self {
+    /// The ring of a rule.
+    pub fn of_rule(rule: &Rule, ipv6: bool, probes: &HashMap<&str, &Probe>) -> Self {
+        Self {
             pool: rule.pool.clone(),
             ipv6,
-        })
+            probe: RingProbe::of_rule(rule, probes),
+        }
+    }
+
+    /// The rings that packets may ask for: of the families that frontends have.
+    pub fn used_by(config: &Config) -> BTreeSet<Self> {
+        let probes = probes(config);
+        let frontends: HashMap<&str, _> =
+            (config.frontends.iter().map(|f| (f.name.as_str(), f))).collect();
+        let mut rings = BTreeSet::new();
+        for rule in &config.rules {
+            let frontend = frontends.get(rule.frontend.as_str()).into_iter();
+            let families = frontend.flat_map(|f| f.addresses()).map(|a| a.is_ipv6());
+            rings.extend(families.map(|ipv6| Self::of_rule(rule, ipv6, &probes)));
+        }
+        rings
+    }
+
+    /// The rings of all rules.
+    pub fn of_config(config: &Config) -> BTreeSet<Self> {
+        let probes = probes(config);
+        let rules = config.rules.iter();
+        let each =
+            rules.flat_map(|rule| [false, true].map(|ipv6| Self::of_rule(rule, ipv6, &probes)));
+        each.collect()
     }
 
     /// Stands for a ring of a former daemon, whose pool is not known.
@@ -46,6 +113,7 @@ impl RingKey {
         Self {
             pool: format!("(former ring {id})"),
             ipv6: false,
+            probe: None,
         }
     }
 }
@@ -109,6 +177,8 @@ pub(super) struct Inputs<'c> {
     pub(super) cooling: &'c Cooling,
     /// Which ports of inbound NAT rules the members have.
     pub(super) nat_ports: &'c NatPorts,
+    /// What probes say of members.
+    pub(super) health: &'c View,
 }
 
 impl Inputs<'_> {

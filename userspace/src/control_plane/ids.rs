@@ -198,7 +198,7 @@ impl Ids {
         let rules: BTreeSet<String> = rules::names(config).collect();
         let spreads = config.inbound_nat_rules.iter().flat_map(SpreadKey::of_rule);
         let spreads: BTreeSet<SpreadKey> = spreads.collect();
-        let rings: BTreeSet<RingKey> = config.rules.iter().flat_map(RingKey::of_rule).collect();
+        let rings = RingKey::of_config(config);
         let backends: BTreeSet<IpAddr> = config
             .instances
             .iter()

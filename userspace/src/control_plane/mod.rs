@@ -36,9 +36,9 @@ use std::sync::Arc;
 use forebay_common::abi::{LAYOUT_VERSION, Settings};
 
 pub use advertise::Claim;
-pub use desired::{HOP_LIFETIME, RingKey, SpreadKey};
+pub use desired::{HOP_LIFETIME, RingKey, RingProbe, SpreadKey};
 pub use diff::{Change, FamilyChange};
-pub use eligible::{Drains, Whose, takes_new_flows, to_move, to_stay};
+pub use eligible::{Drains, Lacking, Standing, Whose, lacking, standing, taking, to_move, to_stay};
 pub use ids::{Ids, NoIdLeft, SLOT_PATIENCE};
 pub use nat_ports::NatPorts;
 pub use plan::{PlannedChange, plan};
@@ -57,6 +57,7 @@ use cooling::Cooling;
 
 use crate::clock::TickRate;
 use crate::config::model::{Advertise, Config};
+use crate::health::View;
 
 /// Something happened.
 #[derive(Debug, Clone)]
@@ -73,6 +74,8 @@ pub enum Event {
     Advertise(bool),
     /// The tables that the program fills have these sizes now.
     Sizes(Sizes),
+    /// Probes have found out something about members.
+    Health(View),
 }
 
 /// Sizes of the tables that the program fills.
@@ -103,6 +106,8 @@ pub struct ControlPlane {
     nat_ports: NatPorts,
     /// What was given up before the last census, and since.
     cooling: [Cooling; 2],
+    /// What probes say of members.
+    health: View,
 }
 
 impl ControlPlane {
@@ -122,6 +127,7 @@ impl ControlPlane {
             applied: adopted,
             nat_ports: NatPorts::default(),
             cooling: Default::default(),
+            health: View::default(),
         }
     }
 
@@ -176,6 +182,7 @@ impl ControlPlane {
             }
             Event::Advertise(on) => self.said = Some(on),
             Event::Sizes(sizes) => self.sizes = sizes,
+            Event::Health(view) => self.health = view,
             Event::Census(census) => {
                 // A packet takes microseconds, a pass of the sweep much longer.
                 self.cooling.swap(0, 1);
@@ -212,6 +219,11 @@ impl ControlPlane {
         self.hash_key = key;
     }
 
+    /// Changes what probes say of members; it is written with the next event.
+    pub fn set_health(&mut self, health: View) {
+        self.health = health;
+    }
+
     /// Takes what was read from the tables for what they hold, after a write has failed.
     pub fn resync(&mut self, tables: TableState) {
         self.cooling[1].add(&self.applied, &tables);
@@ -227,6 +239,11 @@ impl ControlPlane {
     /// What the tables hold.
     pub fn applied(&self) -> &TableState {
         &self.applied
+    }
+
+    /// What probes say of members, as last told.
+    pub fn health(&self) -> &View {
+        &self.health
     }
 
     /// Ids in use.
@@ -290,6 +307,7 @@ impl ControlPlane {
             applied: &self.applied,
             cooling: &cooling,
             nat_ports: &self.nat_ports,
+            health: &self.health,
         };
         inputs.state()
     }

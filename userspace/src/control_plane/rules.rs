@@ -1,22 +1,22 @@
 //! Rules and inbound NAT rules as packets see them: bound to ports, directed at members.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use forebay_common::abi::{self, Bound, MAX_BINDINGS, MAX_PORT_RANGES};
 use forebay_common::balance::{Distribution as Hashed, RingMember};
 use forebay_common::flow::FlowKind;
 
-use super::desired::{Inputs, RingKey, SpreadKey};
-use super::eligible;
+use super::desired::{self, Inputs, RingKey, SpreadKey};
+use super::eligible::{self, Standing};
 use super::frontends::{Service, Services};
 use super::ids::{Bits, NoIdLeft};
 use super::outbound;
 use super::ports::{Claim, protocols, resolve};
 use super::state::{Ring, TableState};
 use crate::config::model::{
-    Config, Distribution, Frontend, InboundNatRule, IpConfig, MemberRef, NatTarget, Pool, Ports,
-    Protocol, Rule,
+    AdminState, Config, Distribution, Frontend, InboundNatRule, IpConfig, MemberRef, NatTarget,
+    Pool, Ports, Probe, Protocol, Rule,
 };
 
 /// By what the ids of all rules are found.
@@ -68,10 +68,15 @@ struct Index<'c> {
     frontends: HashMap<&'c str, &'c Frontend>,
     pools: HashMap<&'c str, &'c Pool>,
     ip_configs: HashMap<(&'c str, &'c str), &'c IpConfig>,
+    probes: HashMap<&'c str, &'c Probe>,
+    /// Rings of the rules in the tables, by the digest of their names.
+    rings: HashMap<u64, [u32; 2]>,
 }
 
 impl<'c> Index<'c> {
-    fn of(config: &'c Config) -> Self {
+    fn of(config: &'c Config, applied: &TableState) -> Self {
+        let bindings = applied.bindings.values();
+        let balanced = bindings.filter(|rule| rule.is_active() && rule.way == abi::Rule::RING);
         let ip_configs = config.instances.iter().flat_map(|instance| {
             let name = instance.name.as_str();
             let each = instance.ip_configs.iter();
@@ -81,6 +86,8 @@ impl<'c> Index<'c> {
             frontends: (config.frontends.iter().map(|f| (f.name.as_str(), f))).collect(),
             pools: (config.pools.iter().map(|p| (p.name.as_str(), p))).collect(),
             ip_configs: ip_configs.collect(),
+            probes: desired::probes(config),
+            rings: balanced.map(|rule| (rule.name, rule.targets)).collect(),
         }
     }
 
@@ -118,7 +125,7 @@ impl Draft<'_> {
 impl Inputs<'_> {
     /// Adds rules, their ports and whom they are directed at; says what pings to frontends are told.
     pub(super) fn add_rules(&self, state: &mut TableState) -> Result<Services, NoIdLeft> {
-        let index = Index::of(self.config);
+        let index = Index::of(self.config, self.applied);
         let rules = self.config.rules.iter();
         let rules = rules.map(|rule| self.draft_rule(&index, state, rule));
         let mut drafts: Vec<Draft<'_>> = rules.collect::<Vec<_>>().into_iter().flatten().collect();
@@ -178,12 +185,13 @@ impl Inputs<'_> {
         let frontend = index.frontends.get(rule.frontend.as_str())?;
         let frontends = self.frontend_ids(frontend);
         for ipv6 in self.families(frontends) {
-            let key = RingKey {
-                pool: rule.pool.clone(),
-                ipv6,
-            };
+            let key = RingKey::of_rule(rule, ipv6, &index.probes);
             let id = self.ids.rings.get(&key)?;
-            self.add_ring(index, state, &key, id);
+            let former = index
+                .rings
+                .get(&body.name)
+                .map(|rings| rings[usize::from(ipv6)]);
+            self.add_ring(index, state, &key, id, former);
             body.targets[usize::from(ipv6)] = id;
         }
         Some(Draft {
@@ -264,24 +272,55 @@ impl Inputs<'_> {
         families.filter(|(id, _)| *id != 0).map(|(_, ipv6)| ipv6)
     }
 
-    fn add_ring(&self, index: &Index<'_>, state: &mut TableState, key: &RingKey, id: u32) {
+    /// Adds a ring of those that take new flows; `former` is the one that the rule has had.
+    fn add_ring(
+        &self,
+        index: &Index<'_>,
+        state: &mut TableState,
+        key: &RingKey,
+        id: u32,
+        former: Option<u32>,
+    ) {
         if state.rings.contains_key(&id) {
             return;
         }
+        let former = former.and_then(|id| self.applied.rings.get(&id));
+        let known: HashSet<u32> = match former {
+            Some(Ring::Members(members)) => members.iter().map(|m| m.backend).collect(),
+            Some(Ring::Unknown) | None => HashSet::new(),
+        };
+        let takes_part =
+            |backend| matches!(former, Some(Ring::Unknown)) || known.contains(&backend);
         let mut members = Vec::new();
+        // Those that would be in it if their probes said so.
+        let mut others = Vec::new();
         let pool = index.pools.get(key.pool.as_str());
         for member in pool.into_iter().flat_map(|pool| &pool.members) {
             let Some(address) = index.address(&member.target, key.ipv6) else {
                 continue;
             };
             let backend = self.add_backend(state, address);
-            if backend != 0 && eligible::takes_new_flows(member) {
-                members.push(RingMember {
-                    identity: address.to_string().into_bytes(),
-                    weight: member.weight,
-                    backend,
-                });
+            if backend == 0 || member.admin_state == AdminState::Down {
+                continue;
             }
+            let ring_member = RingMember {
+                identity: address.to_string().into_bytes(),
+                weight: member.weight,
+                backend,
+            };
+            let standing = eligible::standing(member, address, key.probe.as_ref(), self.health);
+            let is_in = match standing {
+                Standing::In => true,
+                Standing::Out => false,
+                Standing::AsBefore => takes_part(backend),
+            };
+            match is_in {
+                true => members.push(ring_member),
+                false => others.push(ring_member),
+            }
+        }
+        if members.is_empty() && key.probe.as_ref().is_some_and(|probe| probe.all_if_none) {
+            members = others;
         }
         state.rings.insert(id, Ring::Members(members));
     }

@@ -1,4 +1,5 @@
 mod frontends;
+mod health;
 mod outbound;
 mod public_ips;
 mod scale;

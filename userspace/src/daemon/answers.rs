@@ -68,6 +68,7 @@ impl Daemon {
                 json(self.view()?.inbound_nat_rules(ports, counters))
             }
             Request::Pools => json(self.view()?.pools()),
+            Request::Probes => json(self.view()?.probes()),
             Request::Instances => json(self.view()?.instances()),
             Request::PublicIps => json(self.view()?.public_ips()),
             Request::OutboundRules => json(self.view()?.outbound_rules()),
@@ -99,6 +100,9 @@ impl Daemon {
             config,
             ids: self.control_plane.ids(),
             census: &self.census,
+            health: self.probing.health(),
+            taking: &self.probing.taking,
+            now: self.moment(),
         })
     }
 
@@ -237,25 +241,7 @@ fn tables(config: &config::model::Config) -> Vec<api::TableSize> {
             .flows
             .unwrap_or_else(|| default_flows(total_memory())),
     );
-    let families = |rule: &config::model::Rule| {
-        let addresses = config
-            .frontend(&rule.frontend)
-            .into_iter()
-            .flat_map(|f| f.addresses());
-        addresses
-            .map(|address| address.is_ipv6())
-            .collect::<Vec<_>>()
-    };
-    let rings: std::collections::BTreeSet<RingKey> = config
-        .rules
-        .iter()
-        .flat_map(|rule| {
-            families(rule).into_iter().map(|ipv6| RingKey {
-                pool: rule.pool.clone(),
-                ipv6,
-            })
-        })
-        .collect();
+    let rings = RingKey::used_by(config);
     let of_spreads = |rule: &config::model::InboundNatRule| {
         let frontend = config.frontend(&rule.frontend);
         let families = frontend.into_iter().flat_map(|f| f.addresses()).count() as u64;

@@ -32,7 +32,8 @@ impl Daemon {
             return;
         };
         let ids = self.control_plane.ids();
-        let (moving, staying) = (to_move(&config, ids), to_stay(&config, ids));
+        let moving = to_move(&config, ids, self.control_plane.health());
+        let staying = to_stay(&config, ids);
         // At the start nobody knows who was there before: whoever is out now may have left just then.
         let before = self.leaving.staying.take();
         let before = before.unwrap_or_else(|| moving.union(&staying).copied().collect());

@@ -6,11 +6,13 @@ mod events;
 mod explain;
 mod flows;
 mod flush;
+mod health_views;
 mod interfaces;
 mod leaving;
 mod nat_ports;
 mod outbound_sizes;
 mod outbound_views;
+mod probing;
 mod resize;
 mod snat;
 mod snat_events;
@@ -44,6 +46,7 @@ use crate::host::{
     HostChange, Neighbors, Netlink, Offloads, ProxyEntries, ResetSocket, Sysctls, facts,
     follow_host, release_neighbors,
 };
+use crate::probes::Found;
 use crate::whoami::{Answers, Whoami};
 use snat::{Counted, SnatWatch};
 use sweeper::{Swept, Terms};
@@ -108,6 +111,7 @@ pub struct Daemon {
     whoami: Option<Whoami>,
     answers: watch::Sender<Arc<Answers>>,
     leaving: leaving::Leaving,
+    probing: probing::Probing,
 }
 
 /// What wakes the loop.
@@ -116,6 +120,7 @@ struct Sources {
     sweeps: mpsc::Receiver<Swept>,
     host_changes: mpsc::Receiver<HostChange>,
     snat_counts: mpsc::Receiver<Counted>,
+    found: mpsc::Receiver<Found>,
     hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
@@ -131,7 +136,7 @@ pub async fn run(options: Options, loaded: Loaded) -> Result<()> {
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
-    let (daemon, calls, snat_counts) = start::start(options, loaded).await?;
+    let (daemon, calls, snat_counts, found) = start::start(options, loaded).await?;
     let (send_sweeps, sweeps) = mpsc::channel(1);
     let (flows, terms) = (daemon.flows.subscribe(), daemon.terms.subscribe());
     let resets = daemon.resets.clone();
@@ -144,6 +149,7 @@ pub async fn run(options: Options, loaded: Loaded) -> Result<()> {
         sweeps,
         host_changes: follow_host()?,
         snat_counts,
+        found,
         hangup: signals.0,
         terminate: signals.1,
         interrupt: signals.2,
@@ -174,6 +180,7 @@ impl Daemon {
                 Some(swept) = sources.sweeps.recv() => self.swept(swept),
                 Some(change) = sources.host_changes.recv() => self.host_changed(change).await,
                 _ = snat_look.tick() => self.look_at_snat(),
+                Some(found) = sources.found.recv() => self.found(found, &mut sources.found),
                 _ = drain_look.tick() => self.look_at_drains(),
                 Some(counted) = sources.snat_counts.recv() => self.snat_counted(counted),
                 _ = clock_check.tick() => {
@@ -210,7 +217,7 @@ impl Daemon {
     /// Hands an event to the control plane and makes the changes it decides on.
     fn handle(&mut self, event: Event) -> Result<Vec<Change>> {
         let is_small = matches!(event, Event::HopsInvalid(_) | Event::Census(_));
-        self.claims_changed |= !is_small;
+        self.claims_changed |= !is_small && !matches!(event, Event::Health(_));
         let kept = self.control_plane.nat_ports().clone();
         let changes = self.control_plane.handle(event)?;
         let made = self
@@ -228,6 +235,7 @@ impl Daemon {
         }));
         if !is_small {
             self.follow_members();
+            self.look_at_members();
         }
         Ok(changes)
     }
@@ -378,6 +386,7 @@ impl Daemon {
     ) -> Result<()> {
         let before = self.control_plane.host().to_vec();
         self.control_plane.set_hash_key(key);
+        self.probe(new);
         self.handle(Event::Config(new.clone()))?;
         self.handle(Event::Host(found.clone()))?;
         self.prepare_host(new, &found)?;
@@ -407,6 +416,9 @@ impl Daemon {
         let undo = |daemon: &mut Self| -> Result<()> {
             let host = before.host().to_vec();
             daemon.control_plane = before;
+            if let Some(config) = daemon.control_plane.config().cloned() {
+                daemon.probe(&config);
+            }
             daemon.keep_nat_ports(&NatPorts::default())?;
             daemon.control_plane.resync(daemon.dataplane.read_tables()?);
             daemon.handle(Event::Host(host))?;

@@ -8,6 +8,8 @@ use std::time::{Instant, SystemTime};
 use anyhow::{Context, Result, bail};
 use tokio::sync::{mpsc, watch};
 
+use super::leaving::Leaving;
+use super::probing::Probing;
 use super::snat::{Counted, SnatWatch};
 use super::{Daemon, InForce, Options, nat_ports, resize};
 use crate::advertise::Advertiser;
@@ -21,6 +23,7 @@ use crate::host::{
     Neighbors, Netlink, Offloads, ResetSocket, Sysctls, default_flows, reach, total_memory,
     untrusted_sets,
 };
+use crate::probes::Found;
 
 /// Capabilities that the daemon needs, with their bits; CAP_SYS_ADMIN stands for the last two.
 const CAPABILITIES: [(&str, u32); 3] =
@@ -30,8 +33,13 @@ const CAP_SYS_ADMIN: u32 = 21;
 /// File in the state folder that says where the pins are.
 const PINS: &str = "pins";
 
-/// A daemon that runs, what it is asked, and the counts that it has begun.
-type Started = (Daemon, mpsc::Receiver<Call>, mpsc::Receiver<Counted>);
+/// A daemon that runs, what it is asked, the counts that it has begun, and what its probes find.
+type Started = (
+    Daemon,
+    mpsc::Receiver<Call>,
+    mpsc::Receiver<Counted>,
+    mpsc::Receiver<Found>,
+);
 
 pub(super) async fn start(options: Options, loaded: Loaded) -> Result<Started> {
     require_privilege()?;
@@ -99,6 +107,7 @@ async fn begin(
     });
     let neighbors = Neighbors::start(&config.node.state_dir)?;
     let (snat, snat_counts) = SnatWatch::new();
+    let (probing, found) = Probing::restore(&config.node.state_dir);
     let mut daemon = Daemon {
         options,
         neighbors,
@@ -123,10 +132,12 @@ async fn begin(
         snat,
         whoami: None,
         answers: watch::Sender::new(Arc::default()),
-        leaving: super::leaving::Leaving::default(),
+        leaving: Leaving::default(),
+        probing,
     };
     let bring_up = |daemon: &mut Daemon| -> Result<()> {
         daemon.handle(Event::Host(host.clone()))?;
+        daemon.probe(config);
         daemon.handle(Event::Config(config.clone()))?;
         daemon.prepare_host(config, &host)?;
         for interface in host.iter().filter(|one| one.is_attached()) {
@@ -161,7 +172,7 @@ async fn begin(
         config.rules.len() + config.inbound_nat_rules.len(),
         host.len()
     );
-    Ok((daemon, calls, snat_counts))
+    Ok((daemon, calls, snat_counts, found))
 }
 
 impl Daemon {

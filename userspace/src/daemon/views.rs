@@ -10,11 +10,13 @@ use serde_json::{Value, json};
 use crate::api;
 use crate::config::model::{
     AdminState, Advertise, Config, Distribution, Forwarding, InboundNatRule, MemberRef, NatTarget,
-    Pool, Ports, Protocol, Rule,
+    Ports, Protocol, Rule,
 };
 use crate::control_plane::{
-    Census, HostInterface, Ids, NatPorts, XdpState, mappings, needs_kernel,
+    Census, HostInterface, Ids, NatPorts, Whose, XdpState, mappings, needs_kernel,
 };
+use crate::events::Moment;
+use crate::health::Health;
 
 /// What the views are made of.
 pub(super) struct View<'v> {
@@ -24,6 +26,12 @@ pub(super) struct View<'v> {
     pub ids: &'v Ids,
     /// The last full count of flows.
     pub census: &'v Census,
+    /// What probes found.
+    pub health: &'v Health,
+    /// Whom the tables send new flows to.
+    pub taking: &'v Whose,
+    /// Now.
+    pub now: Moment,
 }
 
 pub(super) fn text<T: ToString>(items: impl Iterator<Item = T>) -> Vec<String> {
@@ -114,7 +122,7 @@ impl View<'_> {
                     .collect(),
                 members_up: members
                     .iter()
-                    .filter(|member| member.admin_state != AdminState::Down)
+                    .filter(|member| self.takes_flows_of(rules, &member.target))
                     .count(),
                 members_total: members.len(),
             }
@@ -160,6 +168,17 @@ impl View<'_> {
             }
         };
         self.config.rules.iter().map(view).collect()
+    }
+
+    /// Whether any address of a member gets new flows of one of these rules.
+    fn takes_flows_of(&self, rules: &[&Rule], member: &MemberRef) -> bool {
+        let addresses = self.config.ip_config(member).into_iter();
+        let mut addresses = addresses.flat_map(|one| one.addresses());
+        let ids: Vec<u32> = rules
+            .iter()
+            .filter_map(|rule| self.ids.rules.get(&rule.name))
+            .collect();
+        addresses.any(|address| ids.iter().any(|id| self.taking.contains(&(*id, address))))
     }
 
     fn flows_of(&self, rule: u32) -> u64 {
@@ -232,88 +251,6 @@ impl View<'_> {
             backend_port: rule.backend_port.unwrap_or(port),
         };
         reached.map(mapping).collect()
-    }
-
-    /// `show pools`
-    pub(super) fn pools(&self) -> Vec<api::Pool> {
-        self.config
-            .pools
-            .iter()
-            .map(|pool| self.pool(pool))
-            .collect()
-    }
-
-    fn pool(&self, pool: &Pool) -> api::Pool {
-        let rules: Vec<&Rule> = self
-            .config
-            .rules
-            .iter()
-            .filter(|rule| rule.pool == pool.name)
-            .collect();
-        let nat_rules = self.config.inbound_nat_rules.iter();
-        let over_it = NatTarget::Pool(pool.name.clone());
-        let nat_rules = nat_rules.filter(|rule| rule.target == over_it);
-        let names = rules.iter().map(|rule| &rule.name);
-        let names = names.chain(nat_rules.map(|rule| &rule.name));
-        let ids: Vec<u32> = names.filter_map(|name| self.ids.rules.get(name)).collect();
-        let flows_of = |address: IpAddr| -> u64 {
-            ids.iter()
-                .filter_map(|id| self.census.members.get(&(*id, address)))
-                .sum()
-        };
-        let members = pool.members.iter().map(|member| {
-            let addresses: Vec<IpAddr> = self
-                .config
-                .ip_config(&member.target)
-                .into_iter()
-                .flat_map(|c| c.addresses())
-                .collect();
-            let takes_flows = member.admin_state != AdminState::Down;
-            api::Member {
-                instance: member.target.instance.clone(),
-                ip_config: member.target.ip_config.clone(),
-                weight: member.weight,
-                admin_state: admin_state(member.admin_state).to_owned(),
-                addresses: addresses
-                    .iter()
-                    .map(|address| self.member_address(*address, &rules, takes_flows))
-                    .collect(),
-                active_flows: addresses.iter().map(|address| flows_of(*address)).sum(),
-                draining: !takes_flows,
-            }
-        });
-        api::Pool {
-            name: pool.name.clone(),
-            members: members.collect(),
-        }
-    }
-
-    fn member_address(
-        &self,
-        address: IpAddr,
-        rules: &[&Rule],
-        takes_flows: bool,
-    ) -> api::MemberAddress {
-        let same_family = |rule: &&&Rule| {
-            let frontend = self.config.frontend(&rule.frontend);
-            frontend.is_some_and(|f| {
-                f.addresses()
-                    .any(|known| known.is_ipv6() == address.is_ipv6())
-            })
-        };
-        let used = rules.iter().filter(same_family).count() > 0;
-        let (health, reason) = if used {
-            ("up", "no probe: every member is up")
-        } else {
-            ("unknown", "no rule uses it")
-        };
-        api::MemberAddress {
-            address: address.to_string(),
-            health: health.to_owned(),
-            reason: reason.to_owned(),
-            accepts_new_flows: used && takes_flows,
-            probes: Vec::new(),
-        }
     }
 }
 

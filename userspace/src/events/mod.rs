@@ -58,6 +58,12 @@ pub enum EventKind {
     HighSnatPortUsage,
     /// New flows are refused for want of a SNAT port.
     SnatPortExhaustion,
+    /// Probes find a member up.
+    BackendUp,
+    /// Probes find a member down.
+    BackendDown,
+    /// No member of a rule is up.
+    NoHealthyBackends,
 }
 
 impl EventKind {
@@ -68,15 +74,18 @@ impl EventKind {
             Self::ConfigRejected => "ConfigRejected",
             Self::HighSnatPortUsage => "HighSnatPortUsage",
             Self::SnatPortExhaustion => "SnatPortExhaustion",
+            Self::BackendUp => "BackendUp",
+            Self::BackendDown => "BackendDown",
+            Self::NoHealthyBackends => "NoHealthyBackends",
         }
     }
 
     /// How bad it is.
     pub const fn severity(self) -> Severity {
         match self {
-            Self::ConfigLoaded => Severity::Info,
-            Self::ConfigRejected | Self::HighSnatPortUsage => Severity::Warning,
-            Self::SnatPortExhaustion => Severity::Critical,
+            Self::ConfigLoaded | Self::BackendUp => Severity::Info,
+            Self::ConfigRejected | Self::HighSnatPortUsage | Self::BackendDown => Severity::Warning,
+            Self::SnatPortExhaustion | Self::NoHealthyBackends => Severity::Critical,
         }
     }
 }

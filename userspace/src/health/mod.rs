@@ -26,25 +26,50 @@ pub use self::targets::{Judged, Probed, Target, Targets, probed_port, targets};
 use crate::config::model::{Config, MemberRef};
 use crate::events::Moment;
 
-/// Which targets are up. A clone costs nothing, and stays as it is when a verdict changes.
+/// Which targets are up, and of which nothing is known yet. A clone costs nothing, and stays as it is when a verdict
+/// changes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct View(Arc<BTreeSet<Target>>);
+pub struct View {
+    up: Arc<BTreeSet<Target>>,
+    unknown: Arc<BTreeSet<Target>>,
+}
 
 impl View {
+    /// One with these verdicts.
+    pub fn of(verdicts: impl IntoIterator<Item = (Target, Verdict)>) -> Self {
+        let (mut up, mut unknown) = (BTreeSet::new(), BTreeSet::new());
+        for (target, verdict) in verdicts {
+            match verdict {
+                Verdict::Up => drop(up.insert(target)),
+                Verdict::Unknown => drop(unknown.insert(target)),
+                Verdict::Down => {}
+            }
+        }
+        Self {
+            up: Arc::new(up),
+            unknown: Arc::new(unknown),
+        }
+    }
+
     /// Whether a target takes new flows: its probes find it up.
     pub fn is_up(&self, target: &Target) -> bool {
-        self.0.contains(target)
+        self.up.contains(target)
+    }
+
+    /// Whether nothing was found out about a target yet.
+    pub fn is_unknown(&self, target: &Target) -> bool {
+        self.unknown.contains(target)
     }
 
     /// Every target that is up.
     pub fn up(&self) -> impl Iterator<Item = &Target> {
-        self.0.iter()
+        self.up.iter()
     }
 }
 
 impl FromIterator<Target> for View {
     fn from_iter<T: IntoIterator<Item = Target>>(up: T) -> Self {
-        Self(Arc::new(up.into_iter().collect()))
+        Self::of(up.into_iter().map(|target| (target, Verdict::Up)))
     }
 }
 
@@ -135,9 +160,7 @@ impl Health {
             judged_by.push(target.clone());
         }
         self.targets = targets;
-        let now_up = self.verdicts().into_iter();
-        let now_up = now_up.filter(|(_, verdict)| *verdict == Verdict::Up);
-        self.view = now_up.map(|(target, _)| target).collect();
+        self.view = View::of(self.verdicts());
         let changed = self.targets.judged.keys().filter_map(|target| {
             let before = *before.get(target)?;
             self.transition(target, before, now)
@@ -159,8 +182,10 @@ impl Health {
         }
         let is_up = judge.verdict() == Verdict::Up;
         let targets = self.judged_by.get(by).into_iter().flatten();
-        let up = Arc::make_mut(&mut self.view.0);
+        let up = Arc::make_mut(&mut self.view.up);
+        let unknown = Arc::make_mut(&mut self.view.unknown);
         for target in targets.clone() {
+            unknown.remove(target);
             match is_up {
                 true => up.insert(target.clone()),
                 false => up.remove(target),

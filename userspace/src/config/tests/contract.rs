@@ -35,7 +35,6 @@ fn the_sample_meets_only_what_is_not_available_yet() {
         [
             "api.metrics",
             "instance \"web-1\".security_group",
-            "rule \"web-http\".probe",
             "dns",
             "security_group \"web-sg\"",
         ]

@@ -152,13 +152,6 @@ fn rules_of_other_kinds() {
             "\"nat\"",
             "dsr",
         ),
-        (
-            "port = 80\nprobe = \"unused\" #<",
-            "rule \"r\".probe",
-            "\"unused\"",
-            "no such key",
-            "a health probe",
-        ),
     ] {
         unavailable(
             &format!("{RUNNABLE}{RULE}{keys}\n"),
@@ -244,12 +237,12 @@ fn a_wrong_value_is_not_also_unavailable() {
 
 #[test]
 fn other_mistakes_are_reported_along_with_it() {
-    let text = format!("{BASE}port_x = 1\nprobe = \"none\"\n");
+    let text = format!("{BASE}port_x = 1\nforwarding = \"dsr\"\n");
     let errors = parse(&text).unwrap_err().errors;
     let unavailable = errors
         .iter()
         .filter(|error| error.message.contains("not available yet"));
-    assert_eq!(unavailable.count(), 1, "the probe: {errors:#?}");
+    assert_eq!(unavailable.count(), 1, "forwarding: {errors:#?}");
     assert!(
         errors
             .iter()
