@@ -27,8 +27,8 @@ pub(super) struct Probing {
 
 impl Probing {
     /// Goes on from what a former daemon knew.
-    pub(super) fn restore(state_dir: &Path) -> (Self, mpsc::Receiver<Found>) {
-        let (prober, found) = Prober::new();
+    pub(super) fn restore(state_dir: &Path) -> Result<(Self, mpsc::Receiver<Found>)> {
+        let (prober, found) = Prober::new().context("start the probes")?;
         let saved = read(state_dir).unwrap_or_else(|error| {
             log::warn!("members are judged anew: {error:#}");
             Saved::default()
@@ -38,7 +38,7 @@ impl Probing {
             prober,
             taking: Whose::new(),
         };
-        (probing, found)
+        Ok((probing, found))
     }
 
     pub(super) fn health(&self) -> &Health {

@@ -107,7 +107,7 @@ async fn begin(
     });
     let neighbors = Neighbors::start(&config.node.state_dir)?;
     let (snat, snat_counts) = SnatWatch::new();
-    let (probing, found) = Probing::restore(&config.node.state_dir);
+    let (probing, found) = Probing::restore(&config.node.state_dir)?;
     let mut daemon = Daemon {
         options,
         neighbors,

@@ -1,5 +1,5 @@
-//! Runs the probes: one task for each probed address, on the runtime of the daemon. What they find is told through a
-//! channel; what follows from it is decided in [`crate::health`].
+//! Runs the probes: one task for each probed address, all on one thread of their own, where nothing else delays them.
+//! What they find is told through a channel; what follows from it is decided in [`crate::health`].
 
 mod exchange;
 mod http;
@@ -11,12 +11,14 @@ mod tls;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use tokio::sync::mpsc;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::rustls::ClientConfig;
@@ -46,6 +48,9 @@ pub struct Found {
 /// Everything that is probed. Nothing is, once this is dropped.
 #[derive(Debug)]
 pub struct Prober {
+    thread: Handle,
+    /// Dropped: the thread ends.
+    _end: oneshot::Sender<()>,
     found: mpsc::Sender<Found>,
     room: Arc<Room>,
     clients: tls::Clients,
@@ -75,18 +80,29 @@ impl Drop for Running {
 impl Prober {
     /// One that probes nothing yet, and what its probes will find. Raises the limit of open files of this process as
     /// far as that is allowed.
-    pub fn new() -> (Self, mpsc::Receiver<Found>) {
+    ///
+    /// # Errors
+    /// There is no room for another thread.
+    pub fn new() -> io::Result<(Self, mpsc::Receiver<Found>)> {
         let (found, receiver) = mpsc::channel(WAITING);
+        let (end, ended) = oneshot::channel::<()>();
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let thread = runtime.handle().clone();
+        std::thread::Builder::new()
+            .name("probes".to_owned())
+            .spawn(move || runtime.block_on(ended))?;
         let prober = Self {
+            thread,
+            _end: end,
             found,
             room: Arc::new(Room::find()),
             clients: tls::Clients::default(),
             running: BTreeMap::new(),
         };
-        (prober, receiver)
+        Ok((prober, receiver))
     }
 
-    /// Probes these from now on, within a runtime. What is probed already and asked in the same way goes on
+    /// Probes these from now on. What is probed already and asked in the same way goes on
     /// undisturbed; files of certificates are read anew.
     pub fn configure(&mut self, probed: &BTreeMap<Probed, Arc<Probe>>) {
         if let Some(shortage) = self.room.shortage(probed.len()) {
@@ -141,7 +157,10 @@ impl Prober {
             found: self.found.clone(),
             room: self.room.clone(),
         };
-        let task = tokio::spawn(probing.run(interval, at_once)).abort_handle();
+        let task = self
+            .thread
+            .spawn(probing.run(interval, at_once))
+            .abort_handle();
         Running {
             question,
             interval,

@@ -41,7 +41,7 @@ const OFTEN: &str = "protocol = \"http\"\ninterval = \"100ms\"\ntimeout = \"2s\"
 #[tokio::test]
 async fn each_probe_is_a_new_connection_an_interval_after_the_one_before() {
     let (member, mut seen) = counting().await;
-    let (mut prober, mut found) = Prober::new();
+    let (mut prober, mut found) = Prober::new().unwrap();
     prober.configure(&map(&[(member, OFTEN)]));
     let taken = take(&mut found, 12).await;
     let mut peers = Vec::new();
@@ -63,7 +63,7 @@ async fn each_probe_is_a_new_connection_an_interval_after_the_one_before() {
 #[tokio::test]
 async fn what_is_removed_is_probed_no_more_and_what_stays_goes_on() {
     let ((a, _seen), (b, _also_seen)) = (counting().await, counting().await);
-    let (mut prober, mut found) = Prober::new();
+    let (mut prober, mut found) = Prober::new().unwrap();
     let slow = "protocol = \"http\"\ninterval = \"1h\"";
     prober.configure(&map(&[(a, slow), (b, OFTEN)]));
     let mut times: HashMap<Probed, usize> = HashMap::new();
@@ -102,7 +102,7 @@ async fn new_targets_are_probed_soon_and_not_all_at_once() {
         };
         (by, probe("protocol = \"tcp\"\ninterval = \"1m\""))
     });
-    let (mut prober, mut found) = Prober::new();
+    let (mut prober, mut found) = Prober::new().unwrap();
     let start = std::time::Instant::now();
     prober.configure(&probes.collect());
     let taken = take(&mut found, 60).await;
@@ -120,7 +120,7 @@ async fn new_targets_are_probed_soon_and_not_all_at_once() {
 async fn slow_answers_do_not_delay_the_next_probe() {
     let (listener, address) = listen().await;
     let settings = "protocol = \"http\"\ninterval = \"100ms\"\ntimeout = \"1s\"\nfall = 20";
-    let (mut prober, mut found) = Prober::new();
+    let (mut prober, mut found) = Prober::new().unwrap();
     prober.configure(&map(&[(address, settings)]));
     let mut open = Vec::new();
     while open.len() < 8 {
@@ -144,7 +144,7 @@ async fn certificates_that_change_are_used_from_the_next_reload_on() {
         "protocol = \"https\"\ninterval = \"1h\"\ntls_verify = true\nca_file = \"{}\"",
         file.path().display()
     );
-    let (mut prober, mut found) = Prober::new();
+    let (mut prober, mut found) = Prober::new().unwrap();
     let probes = map(&[(address, &settings)]);
     prober.configure(&probes);
     drop(listener.accept().await.unwrap());
