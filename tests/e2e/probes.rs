@@ -141,8 +141,12 @@ fn who_fails_gets_no_new_flows_and_keeps_its_connections() {
         assert!(!spread(&answers).contains_key("web-1"), "{answers:?}");
     }
     for (to, socket) in &sockets {
+        // One that meets the flow as it ends may be lost.
+        socket
+            .set_read_timeout(Some(Duration::from_millis(200)))
+            .unwrap();
         eventually("the datagrams move", Duration::from_secs(3), || {
-            udp_ask(socket, *to, "again").unwrap().instance != "web-1"
+            udp_ask(socket, *to, "again").is_ok_and(|answer| answer.instance != "web-1")
         });
     }
     for one in &mut open {
