@@ -36,29 +36,29 @@ pub struct Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Stage {
-    /// [`unusual`]
+    /// [`super::unusual`]
     Unusual = 0,
-    /// [`icmp`]
+    /// [`super::icmp`]
     Icmp = 1,
-    /// [`complain`]
+    /// [`super::complain`]
     Complain = 2,
-    /// [`tag`]
+    /// [`super::tag`]
     Tag = 3,
-    /// [`process`] with the former flow table
+    /// [`super::process`] with the former flow table
     Former = 4,
-    /// [`first`]
+    /// [`super::first`]
     First = 5,
-    /// [`outbound`]
+    /// [`super::outbound`]
     Outbound = 6,
-    /// [`public`]
+    /// [`super::public`]
     Public = 7,
-    /// [`ping`]
+    /// [`super::ping`]
     Ping = 8,
-    /// [`refuse`]
+    /// [`super::refuse`]
     Refuse = 9,
-    /// [`quoted`]
+    /// [`super::quoted`]
     Quoted = 10,
-    /// [`process`], once more.
+    /// [`super::process`], once more.
     Again = 11,
 }
 
