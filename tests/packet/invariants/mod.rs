@@ -26,10 +26,15 @@ use forebay_tests::world::{Flows, World};
 /// Frames of a random sequence.
 const LENGTH: u32 = 200;
 
+/// Set in guests: the model there is what it is here, and takes much longer.
+const GUEST: &str = "FOREBAY_GUEST";
+
 /// Runs a test in the model, then on the live program, where a frame costs more. `rounds` is for the
 /// model.
 fn on_both(rounds: u64, test: impl Fn(&mut dyn Engine, u64)) {
-    test(&mut Model::default(), rounds);
+    if std::env::var_os(GUEST).is_none() {
+        test(&mut Model::default(), rounds);
+    }
     with_live(|live| test(live, rounds / 4));
 }
 

@@ -23,6 +23,8 @@ const FRAMES: &str = "FOREBAY_FRAMES";
 const SEED: &str = "SEED";
 /// Emulation is slow; the kernel's own verifier and helpers are what differs there.
 const FRAMES_IN_GUEST: &str = "5000";
+/// Tells a suite that it runs in a guest.
+const GUEST: &str = "FOREBAY_GUEST";
 
 /// A built test program.
 #[derive(Debug, PartialEq, Eq)]
@@ -188,6 +190,7 @@ impl Program {
 
     fn guest_environment(&self, long: bool) -> Vec<(String, String)> {
         let mut pairs = self.environment(long);
+        pairs.push((GUEST.to_owned(), "1".to_owned()));
         if !long && !pairs.iter().any(|(name, _)| name == FRAMES) {
             pairs.push((FRAMES.to_owned(), FRAMES_IN_GUEST.to_owned()));
         }
