@@ -2,13 +2,12 @@
 //!
 //! The acceptance test "admin states matrix" (26): B8-01 to B8-04, B8-07.
 
-use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use forebay_tests::netlab::client::{Conversation, curl, spread, udp_ask, udp_socket};
-use forebay_tests::netlab::{Arms, Forebay, Lab};
+use forebay_tests::netlab::client::{Conversation, curl, spread, udp_ask};
+use forebay_tests::netlab::{Arms, Forebay};
 
-use crate::scene::{Scene, client_towards, eventually, frontend};
+use crate::scene::{Scene, connection_to, eventually, frontend, socket_to};
 
 const SOON: Duration = Duration::from_secs(3);
 
@@ -16,25 +15,6 @@ fn set(forebay: &Forebay, member: &str, more: &[&str]) {
     let mut arguments = vec!["set", "admin-state", "web", member];
     arguments.extend(more);
     forebay.text(&arguments).unwrap();
-}
-
-/// A connection that this instance has.
-fn connection_to(lab: &Lab, instance: &str, to: SocketAddr) -> Conversation {
-    let opened = (0..60).find_map(|_| {
-        let (conversation, answer) = Conversation::open(&lab.client, None, to).unwrap();
-        (answer.instance == instance).then_some(conversation)
-    });
-    opened.expect("one of sixty connections goes to each of three instances")
-}
-
-/// A socket whose datagrams this instance has.
-fn socket_to(lab: &Lab, instance: &str, to: SocketAddr) -> UdpSocket {
-    let opened = (0..60).find_map(|_| {
-        let socket = udp_socket(&lab.client, SocketAddr::new(client_towards(to), 0)).unwrap();
-        let answer = udp_ask(&socket, to, "who").unwrap();
-        (answer.instance == instance).then_some(socket)
-    });
-    opened.expect("one of sixty sockets goes to each of three instances")
 }
 
 #[test]

@@ -4,20 +4,18 @@
 //! B7-14, "AllProbedUp" (24): B7-15, and "one v4 probe for both families" (25): A2-09.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use forebay_tests::netlab::client::{
-    Conversation, connect_within, curl, spread, udp_ask, udp_socket,
-};
-use forebay_tests::netlab::{Arms, Config, Forebay, Instance, Lab};
+use forebay_tests::netlab::client::{connect_within, curl, spread, udp_ask};
+use forebay_tests::netlab::{Arms, Config, Forebay, Instance};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::scene::{Scene, client_towards, eventually, frontend};
+use crate::scene::{Scene, connection_to, eventually, frontend, socket_to};
 
 const PORT: u16 = 9000;
 const SOON: Duration = Duration::from_secs(5);
@@ -94,22 +92,6 @@ fn events(forebay: &Forebay) -> Vec<String> {
         event["event"].as_str().unwrap().to_owned()
     };
     text.lines().map(name).collect()
-}
-
-fn socket_to(lab: &Lab, instance: &str, to: SocketAddr) -> UdpSocket {
-    let opened = (0..60).find_map(|_| {
-        let socket = udp_socket(&lab.client, SocketAddr::new(client_towards(to), 0)).unwrap();
-        (udp_ask(&socket, to, "who").unwrap().instance == instance).then_some(socket)
-    });
-    opened.expect("one of sixty sockets goes to each of three instances")
-}
-
-fn connection_to(lab: &Lab, instance: &str, to: SocketAddr) -> Conversation {
-    let opened = (0..60).find_map(|_| {
-        let (conversation, answer) = Conversation::open(&lab.client, None, to).unwrap();
-        (answer.instance == instance).then_some(conversation)
-    });
-    opened.expect("one of sixty connections goes to each of three instances")
 }
 
 #[test]

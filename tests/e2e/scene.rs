@@ -1,9 +1,10 @@
 //! What most tests start from: a lab with the daemon running in its node.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use forebay_tests::netlab::client::{Conversation, udp_ask, udp_socket};
 use forebay_tests::netlab::{Arms, Config, Forebay, Lab, address, missing_requirement};
 use serde_json::Value;
 
@@ -109,6 +110,25 @@ pub(crate) fn client_towards(to: SocketAddr) -> IpAddr {
         SocketAddr::V4(_) => address::CLIENT_V4.into(),
         SocketAddr::V6(_) => address::CLIENT_V6.into(),
     }
+}
+
+/// A connection that this instance has.
+pub(crate) fn connection_to(lab: &Lab, instance: &str, to: SocketAddr) -> Conversation {
+    let opened = (0..60).find_map(|_| {
+        let (conversation, answer) = Conversation::open(&lab.client, None, to).unwrap();
+        (answer.instance == instance).then_some(conversation)
+    });
+    opened.expect("one of sixty connections goes to each of three instances")
+}
+
+/// A socket whose datagrams this instance has.
+pub(crate) fn socket_to(lab: &Lab, instance: &str, to: SocketAddr) -> UdpSocket {
+    let opened = (0..60).find_map(|_| {
+        let socket = udp_socket(&lab.client, SocketAddr::new(client_towards(to), 0)).unwrap();
+        let answer = udp_ask(&socket, to, "who").unwrap();
+        (answer.instance == instance).then_some(socket)
+    });
+    opened.expect("one of sixty sockets goes to each of three instances")
 }
 
 /// Waits until something becomes true; says what did not when it never does.
