@@ -25,5 +25,6 @@ pub mod events;
 pub mod explain;
 pub mod health;
 pub mod host;
+pub mod http_server;
 pub mod probes;
 pub mod whoami;

@@ -3,35 +3,27 @@
 
 mod answers;
 
-use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
+use hyper::{Method, StatusCode};
+use tokio::sync::watch;
 
 pub use answers::{Answer, Answers, Ports};
 
-/// Connections at a time; more wait.
-const CONNECTIONS: usize = 64;
-/// How long a connection may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+use crate::http_server::{self, HttpServer, Limits, is_read, with_allow};
+
+/// Instances ask seldom, and little.
+const LIMITS: Limits = Limits {
+    connections: 64,
+    question: Duration::from_secs(5),
+    whole: Duration::from_secs(5),
+};
 
 /// A server; it ends when this is dropped.
-pub struct Whoami {
-    address: SocketAddr,
-    task: JoinHandle<()>,
-}
+pub struct Whoami(HttpServer);
 
 impl Whoami {
     /// Listens on an address.
@@ -42,81 +34,33 @@ impl Whoami {
         address: SocketAddr,
         answers: watch::Receiver<Arc<Answers>>,
     ) -> Result<Self> {
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("listen on {address} ([api].whoami)"))?;
-        let address = listener.local_addr().context("ask for the address")?;
-        let task = tokio::spawn(accept(listener, answers));
-        Ok(Self { address, task })
+        let respond = move |question: http_server::Question| {
+            let answers = answers.borrow().clone();
+            async move {
+                let (method, path) = (question.request.method(), question.request.uri().path());
+                respond(method, path, question.source, &answers)
+            }
+        };
+        let server = HttpServer::listen(address, "whoami", LIMITS, respond).await;
+        let server = server.with_context(|| format!("listen on {address} ([api].whoami)"))?;
+        Ok(Self(server))
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.0.address()
     }
 }
 
-impl Drop for Whoami {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn accept(listener: TcpListener, answers: watch::Receiver<Arc<Answers>>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        // Never closed.
-        let Ok(permit) = room.clone().acquire_owned().await else {
-            return;
-        };
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                let answers = answers.clone();
-                tokio::spawn(async move {
-                    let source = peer.ip().to_canonical();
-                    let _ = tokio::time::timeout(PATIENCE, serve(stream, source, &answers)).await;
-                    drop(permit);
-                });
-            }
-            Err(error) => {
-                log::warn!("whoami: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
-async fn serve(stream: TcpStream, source: IpAddr, answers: &watch::Receiver<Arc<Answers>>) {
-    let answer = |request: Request<Incoming>| {
-        let answers = answers.borrow().clone();
-        async move {
-            let (method, path) = (request.method(), request.uri().path());
-            Ok::<_, Infallible>(respond(method, path, source, &answers))
-        }
-    };
-    let connection = http1::Builder::new()
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service_fn(answer));
-    if let Err(error) = connection.await {
-        log::debug!("whoami: {source}: {error}");
-    }
-}
-
-fn respond(
-    method: &Method,
-    path: &str,
-    source: IpAddr,
-    answers: &Answers,
-) -> Response<Full<Bytes>> {
+fn respond(method: &Method, path: &str, source: IpAddr, answers: &Answers) -> http_server::Answer {
     if path != "/whoami" {
         return refusal(StatusCode::NOT_FOUND, "only /whoami is here");
     }
-    if method != Method::GET && method != Method::HEAD {
-        let mut refused = refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered");
-        refused
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return refused;
+    if !is_read(method) {
+        return with_allow(refusal(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET is answered",
+        ));
     }
     match answers
         .for_source(source)
@@ -131,25 +75,23 @@ fn respond(
     }
 }
 
-fn refusal(status: StatusCode, message: &str) -> Response<Full<Bytes>> {
+fn refusal(status: StatusCode, message: &str) -> http_server::Answer {
     let body = serde_json::json!({ "error": message });
     json(status, body.to_string().into_bytes())
 }
 
-fn json(status: StatusCode, mut body: Vec<u8>) -> Response<Full<Bytes>> {
+fn json(status: StatusCode, mut body: Vec<u8>) -> http_server::Answer {
     body.push(b'\n');
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    let kind = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    response
+    http_server::answer(status, "application/json", body)
 }
 
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
 
     use super::*;
+
     async fn ask(address: SocketAddr, request: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
