@@ -26,7 +26,7 @@ const PROBE: &str = "\n[[probe]]\nname = \"alive\"\nprotocol = \"tcp\"\nport = 9
                      timeout = \"200ms\"\nfall = 2\nflap_damping = false\n";
 
 /// What answers the probes of an instance, in both families or in one; nobody does once it is dropped.
-struct Alive {
+pub(crate) struct Alive {
     ends: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -50,7 +50,7 @@ impl Alive {
         Self { ends, threads }
     }
 
-    fn in_both(instance: &Instance) -> Self {
+    pub(crate) fn in_both(instance: &Instance) -> Self {
         Self::at(instance, &[instance.ipv4.into(), instance.ipv6.into()])
     }
 }
@@ -64,7 +64,7 @@ impl Drop for Alive {
     }
 }
 
-fn probed(config: &mut Config) {
+pub(crate) fn probed(config: &mut Config) {
     config.more.push_str(PROBE);
     for rule in &mut config.rules {
         rule.probe = Some("alive");

@@ -150,6 +150,12 @@ pub struct Status {
     pub version: String,
     /// Whether the node forwards with its configuration.
     pub ready: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_ready: Option<String>,
+    /// Where metrics are served; absent: nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Listener>,
     /// Seconds since the daemon started.
     pub uptime_seconds: u64,
     /// The file in force.
@@ -162,6 +168,18 @@ pub struct Status {
     pub flows: FlowTables,
     /// Packets since the tables were made.
     pub packets: PacketTotals,
+}
+
+/// A server of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// Address and port.
+    pub address: String,
+    /// Whether it listens.
+    pub listening: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// The file in force.

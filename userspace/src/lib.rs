@@ -2,7 +2,8 @@
 //!
 //! `config` reads the file, `control_plane` decides (pure), `dataplane` is the only user of aya, `host`
 //! asks and sets the machine, `advertise` makes addresses known to neighbours, `daemon` ties them together, `events` keeps what operators
-//! are told of, `health` judges members by what `probes` find, `whoami` tells instances of their way out, `cli` and `control_socket` talk to people.
+//! are told of, `health` judges members by what `probes` find, `whoami` tells instances of their way out, `metrics` tells
+//! Prometheus, `cli` and `control_socket` talk to people.
 
 #![cfg_attr(
     test,
@@ -26,5 +27,6 @@ pub mod explain;
 pub mod health;
 pub mod host;
 pub mod http_server;
+pub mod metrics;
 pub mod probes;
 pub mod whoami;

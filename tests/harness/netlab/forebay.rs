@@ -27,6 +27,7 @@ pub struct Forebay {
     binary: PathBuf,
     config_path: PathBuf,
     log: PathBuf,
+    environment: Vec<(&'static str, String)>,
 }
 
 /// How a command ended.
@@ -51,6 +52,7 @@ impl Forebay {
             binary: binary()?,
             config_path: folder.join("forebay.toml"),
             log: folder.join("forebay.log"),
+            environment: Vec::new(),
         };
         forebay.write_config(&config.to_string())?;
         Ok(forebay)
@@ -70,9 +72,15 @@ impl Forebay {
             binary: binary()?,
             config_path: lab.path().join(format!("{name}.toml")),
             log: lab.path().join(format!("{name}.log")),
+            environment: Vec::new(),
         };
         forebay.write_config(&config.to_string())?;
         Ok(forebay)
+    }
+
+    /// Sets a variable in the environment of daemons that are started from now on.
+    pub fn set_environment(&mut self, name: &'static str, value: impl ToString) {
+        self.environment.push((name, value.to_string()));
     }
 
     /// [`Forebay::install`] and [`Forebay::start`].
@@ -91,6 +99,7 @@ impl Forebay {
     pub fn start_with(&mut self, arguments: &[&str]) -> Result<()> {
         let mut command = self.command(&["run"]);
         command.args(arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let mut daemon = Process::spawn(command, &self.log)?;
         let start = Instant::now();
         while !self.is_ready() {

@@ -125,6 +125,12 @@ pub(super) fn status(common: &Common, json: bool) -> Result<(), Failure> {
             status.version,
             seconds(status.uptime_seconds)
         );
+        if let Some(why) = &status.not_ready {
+            println!("{why}");
+        }
+        if let Some(trouble) = status.metrics.and_then(|metrics| metrics.trouble) {
+            println!("{trouble}");
+        }
         println!(
             "configuration {} ({}), read {}",
             status.config.path,

@@ -3,7 +3,6 @@
 
 use toml_edit::Value;
 
-use super::model::Config;
 use super::place::{Entry, Place};
 use super::source::Source;
 
@@ -28,10 +27,9 @@ const TABLES: [MissingTable; 2] = [
     table("security_group", "a security group"),
 ];
 
-const KEYS: [MissingKey; 9] = [
+const KEYS: [MissingKey; 8] = [
     key("node", "full_nat_ipv4", "full-nat", UNSET, is_set),
     key("node", "full_nat_ipv6", "full-nat", UNSET, is_set),
-    key("api", "metrics", "the metrics server", UNSET, is_set),
     key("api", "group", "reading by a system group", UNSET, is_set),
     key("log", "flow_log", "the flow log", UNSET, is_set),
     key(
@@ -98,12 +96,6 @@ pub(super) fn refuse(source: &Source<'_>) {
             }
         }
     }
-}
-
-/// Turns off what is on by default but not available yet.
-pub(super) fn turn_off(config: &mut Config) {
-    // Refused when written, so only the default can be here.
-    config.api.metrics = None;
 }
 
 fn message(feature: &str) -> String {

@@ -127,7 +127,6 @@ pub fn parse_with(file: &str, text: &str, options: &Options) -> Result<Loaded, D
     }
     if !options.accept_unavailable {
         available::refuse(&source);
-        available::turn_off(&mut config);
     }
     if source.error_count() > 0 {
         return Err(refused(source));

@@ -297,6 +297,11 @@ impl Ids {
         }
     }
 
+    /// The id of an outbound rule, retired or not.
+    pub fn outbound_rule(&self, name: &str) -> Option<u32> {
+        self.rules.get(&outbound::rule_key(name))
+    }
+
     /// The name of the rule of any kind that has an id.
     pub fn rule_name(&self, id: u32) -> Option<&str> {
         let key = self.rules.key_of(id)?;

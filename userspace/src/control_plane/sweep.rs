@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use forebay_common::abi::Settings;
-use forebay_common::family::Family;
+use forebay_common::family::{Family, V4};
 use forebay_common::flow::{
     Direction, Flow, FlowKey, FlowKind, FlowState, is_over, lifetime, marks,
 };
@@ -83,8 +83,8 @@ pub struct Census {
     pub untrusted: [u64; 2],
     /// False when the untrusted flows are those of an earlier count.
     pub is_complete: bool,
-    /// Flows by state.
-    pub states: BTreeMap<&'static str, u64>,
+    /// Flows by state: IPv4, IPv6.
+    pub states: [BTreeMap<&'static str, u64>; 2],
     /// SNAT ports in use.
     pub snat: SnatUse,
     /// Rule ids that mappings hold.
@@ -99,7 +99,7 @@ impl Default for Census {
             entries: [0; 2],
             untrusted: [0; 2],
             is_complete: true,
-            states: BTreeMap::new(),
+            states: Default::default(),
             snat: SnatUse::default(),
             mapped: BTreeSet::new(),
         }
@@ -109,13 +109,13 @@ impl Default for Census {
 impl Census {
     /// Counts one entry of a flow table.
     pub fn add<A: Family + Into<IpAddr>>(&mut self, key: &FlowKey<A>, flow: &Flow<A>) {
-        self.entries[usize::from(A::AF != forebay_common::family::V4::AF)] += 1;
+        self.entries[family_of::<A>()] += 1;
         self.add_flow(key, flow);
     }
 
     /// Counts one entry of a table of untrusted flows.
     pub fn add_untrusted<A: Family + Into<IpAddr>>(&mut self, key: &FlowKey<A>, flow: &Flow<A>) {
-        self.untrusted[usize::from(A::AF != forebay_common::family::V4::AF)] += 1;
+        self.untrusted[family_of::<A>()] += 1;
         self.add_flow(key, flow);
     }
 
@@ -129,8 +129,10 @@ impl Census {
             *self.members.entry(*member).or_default() += flows;
         }
         self.frontends.extend(&former.frontends);
-        for (state, flows) in &former.states {
-            *self.states.entry(*state).or_default() += flows;
+        for (mine, theirs) in self.states.iter_mut().zip(&former.states) {
+            for (state, flows) in theirs {
+                *mine.entry(*state).or_default() += flows;
+            }
         }
         self.snat.extend(&former.snat);
         self.mapped.extend(&former.mapped);
@@ -152,8 +154,7 @@ impl Census {
             .members
             .entry((flow.rule, flow.destination.into()))
             .or_default() += 1;
-        *self
-            .states
+        *self.states[family_of::<A>()]
             .entry(flow.state(key.protocol).label())
             .or_default() += 1;
     }
@@ -164,15 +165,18 @@ impl Census {
         of_flows.chain(self.mapped.iter().copied()).collect()
     }
 
-    /// Flows in a state.
-    pub fn in_state(&self, state: FlowState) -> u64 {
-        self.states.get(state.label()).copied().unwrap_or(0)
+    /// Flows of a family (0: IPv4, 1: IPv6) in a state.
+    pub fn in_state(&self, family: usize, state: FlowState) -> u64 {
+        self.states[family].get(state.label()).copied().unwrap_or(0)
     }
+}
+
+fn family_of<A: Family>() -> usize {
+    usize::from(A::AF != V4::AF)
 }
 
 #[cfg(test)]
 mod tests {
-    use forebay_common::family::V4;
     use forebay_common::flow::Seen;
     use forebay_common::wire::TCP;
 
@@ -193,12 +197,14 @@ mod tests {
         };
         let mut census = Census::default();
         census.add(&key, &entry(FlowKind::Mapping));
-        assert!(census.members.is_empty() && census.states.is_empty());
+        assert!(census.members.is_empty() && census.states[0].is_empty());
         assert_eq!(census.rules(), BTreeSet::from([7]));
         assert!(census.frontends.contains(&key.destination.into()));
         assert_eq!(census.snat.ports.len(), 1);
         census.add(&key, &entry(FlowKind::OutboundRule));
         assert_eq!(census.members.values().sum::<u64>(), 1);
+        let states = census.states.each_ref().map(|of| of.values().sum::<u64>());
+        assert_eq!(states, [1, 0]);
         assert_eq!(census.snat.ports.values().next().unwrap().len(), 1);
     }
 

@@ -137,6 +137,7 @@ impl Daemon {
             .context("no configuration is in force yet")?;
         let host = self.netlink.interfaces(&config.node.interfaces).await?;
         let interfaces = views::interfaces(&config.node.interfaces, &host);
+        let not_ready = self.why_not_ready().await;
         let table = |entries: u32, family: usize| api::TableUse {
             used: self.census.entries[family] / 2,
             capacity: u64::from(entries) / 2,
@@ -146,7 +147,9 @@ impl Daemon {
         Ok(api::Status {
             name: config.node.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            ready: self.ready && interfaces.iter().all(|interface| interface.attached),
+            ready: not_ready.is_none(),
+            not_ready,
+            metrics: self.metrics.listener(config),
             uptime_seconds: self.started.elapsed().as_secs(),
             config: api::ConfigStatus {
                 path: self.options.config.display().to_string(),

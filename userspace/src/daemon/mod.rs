@@ -6,9 +6,11 @@ mod events;
 mod explain;
 mod flows;
 mod flush;
+mod frontend_counters;
 mod health_views;
 mod interfaces;
 mod leaving;
+mod metrics;
 mod nat_ports;
 mod outbound_sizes;
 mod outbound_views;
@@ -46,6 +48,7 @@ use crate::host::{
     HostChange, Neighbors, Netlink, Offloads, ProxyEntries, ResetSocket, Sysctls, facts,
     follow_host, release_neighbors,
 };
+use crate::metrics::Asked;
 use crate::probes::Found;
 use crate::whoami::{Answers, Whoami};
 use snat::{Counted, SnatWatch};
@@ -93,10 +96,12 @@ pub struct Daemon {
     resets: Option<Arc<ResetSocket>>,
     control_plane: ControlPlane,
     clock: Clock,
-    census: Census,
+    census: Arc<Census>,
     in_force: InForce,
     started: Instant,
     ready: bool,
+    /// Why the last write to the tables failed, if it did.
+    stuck: Option<String>,
     neighbors: Neighbors,
     /// Interfaces that redirected frames do not reach.
     reached_by_kernel: BTreeSet<String>,
@@ -112,6 +117,7 @@ pub struct Daemon {
     answers: watch::Sender<Arc<Answers>>,
     leaving: leaving::Leaving,
     probing: probing::Probing,
+    metrics: metrics::Metrics,
 }
 
 /// What wakes the loop.
@@ -121,6 +127,7 @@ struct Sources {
     host_changes: mpsc::Receiver<HostChange>,
     snat_counts: mpsc::Receiver<Counted>,
     found: mpsc::Receiver<Found>,
+    asked: mpsc::Receiver<Asked>,
     hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
@@ -136,7 +143,13 @@ pub async fn run(options: Options, loaded: Loaded) -> Result<()> {
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
-    let (daemon, calls, snat_counts, found) = start::start(options, loaded).await?;
+    let (daemon, asks) = start::start(options, loaded).await?;
+    let start::Asks {
+        calls,
+        snat_counts,
+        found,
+        asked,
+    } = asks;
     let (send_sweeps, sweeps) = mpsc::channel(1);
     let (flows, terms) = (daemon.flows.subscribe(), daemon.terms.subscribe());
     let resets = daemon.resets.clone();
@@ -150,6 +163,7 @@ pub async fn run(options: Options, loaded: Loaded) -> Result<()> {
         host_changes: follow_host()?,
         snat_counts,
         found,
+        asked,
         hangup: signals.0,
         terminate: signals.1,
         interrupt: signals.2,
@@ -171,7 +185,9 @@ impl Daemon {
             hops: true,
         })
         .await;
+        self.metrics.pulse.start();
         loop {
+            self.metrics.pulse.beat();
             if std::mem::take(&mut self.claims_changed) {
                 self.tell_claims(false).await;
             }
@@ -183,9 +199,11 @@ impl Daemon {
                 Some(found) = sources.found.recv() => self.found(found, &mut sources.found),
                 _ = drain_look.tick() => self.look_at_drains(),
                 Some(counted) = sources.snat_counts.recv() => self.snat_counted(counted),
+                Some(asked) = sources.asked.recv() => self.asked(asked).await,
                 _ = clock_check.tick() => {
                     self.check_clock();
                     self.listen_for_whoami().await;
+                    self.keep_metrics().await;
                     // Notices may be lost when there are too many of them.
                     self.host_changed(HostChange { interfaces: true, hops: false }).await;
                 }
@@ -219,11 +237,17 @@ impl Daemon {
         let is_small = matches!(event, Event::HopsInvalid(_) | Event::Census(_));
         self.claims_changed |= !is_small && !matches!(event, Event::Health(_));
         let kept = self.control_plane.nat_ports().clone();
-        let changes = self.control_plane.handle(event)?;
+        let changes = self.control_plane.handle(event).inspect_err(|error| {
+            self.stuck = Some(error.to_string());
+        })?;
         let made = self
             .keep_nat_ports(&kept)
             .and_then(|()| self.dataplane.apply(&changes));
+        if !changes.is_empty() {
+            self.metrics.tables_changed();
+        }
         if let Err(error) = made {
+            self.stuck = Some(format!("{error:#}"));
             // What is there decides what the next event has to write.
             self.control_plane.resync(self.dataplane.read_tables()?);
             return Err(error);
@@ -234,6 +258,8 @@ impl Daemon {
             clock: self.clock,
         }));
         if !is_small {
+            // Small events do not write what was left out.
+            self.stuck = None;
             self.follow_members();
             self.look_at_members();
         }
@@ -264,13 +290,13 @@ impl Daemon {
         }
         let settings = self.control_plane.applied().settings;
         match self.flows().census(&settings, self.clock.now()) {
-            Ok(census) => self.census = census,
+            Ok(census) => self.census = Arc::new(census),
             Err(error) => log::warn!("count the flows: {error:#}"),
         }
     }
 
     fn swept(&mut self, swept: Swept) {
-        self.census = swept.census.clone();
+        self.census = Arc::new(swept.census.clone());
         self.judge_snat_use();
         if let Err(error) = self.handle(Event::Census(swept.census)) {
             log::warn!("freeing what no flow holds any more: {error:#}");
@@ -324,7 +350,14 @@ impl Daemon {
     async fn reload(&mut self) -> Result<api::Report> {
         let outcome = self.run_file().await;
         self.tell_reload(&outcome);
+        let is_done = matches!(&outcome, Ok(report) if report.valid);
+        let reloads = &mut self.metrics.reloads;
+        match is_done {
+            true => reloads.successful += 1,
+            false => reloads.failed += 1,
+        }
         self.keep_whoami().await;
+        self.keep_metrics().await;
         outcome
     }
 
@@ -348,14 +381,17 @@ impl Daemon {
             .await?;
         start::require_interfaces(&loaded.config.node.interfaces, &found, &self.netlink).await?;
         self.require_room(&loaded.config)?;
+        self.require_metrics(&loaded.config).await?;
         let key = start::hash_key(&loaded.config)?;
         let report = answers::report(&loaded, changes);
         let before = self.control_plane.clone();
-        let switched = self.switch(&Arc::new(loaded.config), key, found);
+        let new = Arc::new(loaded.config);
+        let switched = self.switch(&new, key, found);
         if let Err(error) = switched.and_then(|()| self.resize()) {
             self.roll_back(before)?;
             return Err(error.context("the former configuration is back in force"));
         }
+        self.carry_counters(&old, &new);
         self.in_force = InForce {
             sha256: loaded.sha256,
             loaded_at: start::timestamp(),
@@ -433,6 +469,7 @@ impl Daemon {
     }
 
     async fn stop(self) -> Result<()> {
+        self.metrics.pulse.stop();
         let Some(config) = self.control_plane.config().cloned() else {
             return Ok(());
         };

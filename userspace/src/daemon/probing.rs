@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::{MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use tokio::sync::mpsc;
@@ -12,6 +13,7 @@ use crate::control_plane::{Event, Lacking, Whose, lacking, taking};
 use crate::events::{EventKind, Happening, Moment};
 use crate::health::{Health, Saved, Transition, Verdict};
 use crate::host::write_file;
+use crate::metrics::Probes;
 use crate::probes::{Found, Prober};
 
 /// File in the state folder.
@@ -65,6 +67,7 @@ impl Daemon {
         self.tell_transitions(now, &changed);
         let probed = &self.probing.health.targets().probed;
         self.probing.prober.configure(probed);
+        self.durations().keep(self.probing.health.targets());
         self.control_plane.set_health(self.probing.health.view());
         self.keep_health(now);
     }
@@ -76,6 +79,7 @@ impl Daemon {
         let mut changed = Vec::new();
         let mut next = Some(first);
         while let Some(found) = next {
+            self.note_duration(&found);
             changed.extend(self.probing.health.record(&found.by, found.outcome, now));
             next = more.try_recv().ok();
         }
@@ -90,6 +94,20 @@ impl Daemon {
         }
         self.tell_transitions(now, &changed);
         self.keep_health(now);
+    }
+
+    fn durations(&self) -> MutexGuard<'_, Probes> {
+        let probes = self.metrics.probes.lock();
+        probes.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For the metrics. What was not asked of the member says nothing about it.
+    fn note_duration(&self, found: &Found) {
+        let is_ours = matches!(found.outcome.result, Err(failure) if failure.is_ours());
+        let probed = &self.probing.health.targets().probed;
+        if !is_ours && probed.contains_key(&found.by) {
+            self.durations().add(&found.by, found.outcome.duration);
+        }
     }
 
     /// Looks at who takes new flows now, and tells of rules for which nobody does.

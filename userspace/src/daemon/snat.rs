@@ -181,7 +181,7 @@ impl Daemon {
                 let answer = counted.found.and_then(|(used, destinations)| {
                     let view = SnatView {
                         config: self.config_in_force()?,
-                        tables: self.control_plane.applied(),
+                        ways: &self.control_plane.applied().snat_ways(),
                         used: &used,
                         destinations: &destinations,
                         counts: &self.snat.counts,

@@ -6,10 +6,11 @@ use std::net::IpAddr;
 use crate::api;
 use crate::config::model::{Config, MemberRef};
 use crate::control_plane::{
-    Destinations, PortSet, SnatDestinations, SnatPorts, SnatUse, SnatUser, TableState, top,
+    Destinations, PortSet, SnatDestinations, SnatPorts, SnatUse, SnatUser, SnatWay, top,
 };
 use crate::dataplane::WayCount;
 use crate::explain::protocol_name;
+use crate::metrics::SnatConnections;
 
 /// Destinations that are listed of each.
 const TOP: usize = 5;
@@ -20,7 +21,7 @@ type Owner = (usize, Option<MemberRef>);
 /// What the view is made of.
 pub(super) struct SnatView<'v> {
     pub config: &'v Config,
-    pub tables: &'v TableState,
+    pub ways: &'v [SnatWay],
     pub used: &'v SnatUse,
     pub destinations: &'v SnatDestinations,
     pub counts: &'v [WayCount],
@@ -41,7 +42,7 @@ type Place = (Owner, u32, IpAddr);
 impl SnatView<'_> {
     /// The lines of one instance or of all.
     pub(super) fn lines(&self, instance: Option<&str>) -> Vec<api::Snat> {
-        let owners = self.owners();
+        let owners = owners(self.config);
         let mut lines = BTreeMap::new();
         self.add_ways(&owners, &mut lines);
         self.add_use(&owners, &mut lines);
@@ -56,25 +57,9 @@ impl SnatView<'_> {
             .collect()
     }
 
-    fn owners(&self) -> HashMap<IpAddr, Owner> {
-        let mut owners = HashMap::new();
-        for (position, instance) in self.config.instances.iter().enumerate() {
-            for ip_config in &instance.ip_configs {
-                let owner = MemberRef {
-                    instance: instance.name.clone(),
-                    ip_config: ip_config.name.clone(),
-                };
-                for address in ip_config.addresses() {
-                    owners.insert(address, (position, Some(owner.clone())));
-                }
-            }
-        }
-        owners
-    }
-
     /// What each may use. An address with shared ports only counts where there is no other: everybody shares many.
     fn add_ways(&self, owners: &HashMap<IpAddr, Owner>, lines: &mut BTreeMap<Place, Line>) {
-        for way in self.tables.snat_ways() {
+        for way in self.ways {
             let owner = match owners.get(&way.source) {
                 Some(owner) => owner.clone(),
                 None if way.source.is_unspecified() => nobody(),
@@ -82,10 +67,10 @@ impl SnatView<'_> {
                 None => continue,
             };
             let has_own = way.ports.values().any(|ports| ports.allocated() > 0);
-            for (address, ports) in way.ports {
+            for (address, ports) in &way.ports {
                 if ports.allocated() > 0 || !has_own {
-                    let line = lines.entry((owner.clone(), way.protocol, address));
-                    line.or_default().ports = ports;
+                    let line = lines.entry((owner.clone(), way.protocol, *address));
+                    line.or_default().ports = ports.clone();
                 }
             }
         }
@@ -148,6 +133,45 @@ impl SnatView<'_> {
     }
 }
 
+fn owners(config: &Config) -> HashMap<IpAddr, Owner> {
+    let mut owners = HashMap::new();
+    for (position, instance) in config.instances.iter().enumerate() {
+        for ip_config in &instance.ip_configs {
+            let owner = MemberRef {
+                instance: instance.name.clone(),
+                ip_config: ip_config.name.clone(),
+            };
+            for address in ip_config.addresses() {
+                owners.insert(address, (position, Some(owner.clone())));
+            }
+        }
+    }
+    owners
+}
+
+/// What became of the flows that sources wanted to open.
+pub(super) fn connections(config: &Config, counts: &[WayCount]) -> Vec<SnatConnections> {
+    let owners = owners(config);
+    let of = |count: &WayCount| {
+        let owner = match owners.get(&count.source) {
+            Some(owner) => owner.clone(),
+            None if count.source.is_unspecified() => nobody(),
+            None => return None,
+        };
+        let instance = owner.1.as_ref().map(|owner| owner.instance.clone());
+        let told = SnatConnections {
+            instance: instance.unwrap_or_default(),
+            address: count.source.to_string(),
+            protocol: protocol_name(count.protocol),
+            successful: count.opened,
+            failed: count.refused,
+        };
+        Some(((owner, count.source, count.protocol), told))
+    };
+    let ordered: BTreeMap<_, _> = counts.iter().filter_map(of).collect();
+    ordered.into_values().collect()
+}
+
 fn nobody() -> Owner {
     (usize::MAX, None)
 }
@@ -180,6 +204,7 @@ mod tests {
 
     use super::*;
     use crate::config::parse_all;
+    use crate::control_plane::TableState;
 
     const FILE: &str = r#"
 node.interfaces = ["eth0"]
@@ -259,7 +284,7 @@ default_outbound.frontends = ["nat"]
         let (used, destinations) = flows(of);
         let view = SnatView {
             config: &config.config,
-            tables: &tables(),
+            ways: &tables().snat_ways(),
             used: &used,
             destinations: &destinations,
             counts: &[refused(A, 3), refused(ANYBODY, 1)],

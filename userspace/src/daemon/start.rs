@@ -8,14 +8,16 @@ use std::time::{Instant, SystemTime};
 use anyhow::{Context, Result, bail};
 use tokio::sync::{mpsc, watch};
 
+use super::frontend_counters::Carried;
 use super::leaving::Leaving;
+use super::metrics::Metrics;
 use super::probing::Probing;
 use super::snat::{Counted, SnatWatch};
 use super::{Daemon, InForce, Options, nat_ports, resize};
 use crate::advertise::Advertiser;
 use crate::config::model::Config;
 use crate::config::{Diagnostic, Loaded};
-use crate::control_plane::{Census, ControlPlane, Event, HostInterface, Sizes};
+use crate::control_plane::{ControlPlane, Event, HostInterface, Sizes};
 use crate::control_socket::{self, Call};
 use crate::dataplane::{Dataplane, Opened, Pins, remove_pins};
 use crate::events::Events;
@@ -23,6 +25,7 @@ use crate::host::{
     Neighbors, Netlink, Offloads, ResetSocket, Sysctls, default_flows, reach, total_memory,
     untrusted_sets,
 };
+use crate::metrics::Asked;
 use crate::probes::Found;
 
 /// Capabilities that the daemon needs, with their bits; CAP_SYS_ADMIN stands for the last two.
@@ -33,15 +36,19 @@ const CAP_SYS_ADMIN: u32 = 21;
 /// File in the state folder that says where the pins are.
 const PINS: &str = "pins";
 
-/// A daemon that runs, what it is asked, the counts that it has begun, and what its probes find.
-type Started = (
-    Daemon,
-    mpsc::Receiver<Call>,
-    mpsc::Receiver<Counted>,
-    mpsc::Receiver<Found>,
-);
+/// What a daemon that was started is asked.
+pub(super) struct Asks {
+    /// By commands.
+    pub(super) calls: mpsc::Receiver<Call>,
+    /// The counts that it has begun.
+    pub(super) snat_counts: mpsc::Receiver<Counted>,
+    /// What its probes find.
+    pub(super) found: mpsc::Receiver<Found>,
+    /// Over HTTP.
+    pub(super) asked: mpsc::Receiver<Asked>,
+}
 
-pub(super) async fn start(options: Options, loaded: Loaded) -> Result<Started> {
+pub(super) async fn start(options: Options, loaded: Loaded) -> Result<(Daemon, Asks)> {
     require_privilege()?;
     let config = Arc::new(loaded.config);
     for warning in &loaded.warnings {
@@ -77,7 +84,8 @@ async fn begin(
     host: Vec<HostInterface>,
     key: [u64; 2],
     pins: Pins,
-) -> Result<Started> {
+) -> Result<(Daemon, Asks)> {
+    let (mut metrics, asked) = Metrics::open(&config.api).await?;
     let nat_ports = nat_ports::read(&config.node.state_dir)?;
     let wanted = flow_capacity(config);
     let sizes = sizes(wanted);
@@ -92,6 +100,10 @@ async fn begin(
     }
     resize::require_room_for(flows.entries()?, wanted)?;
     let has_foreign_flows = is_adopted && adopted.settings.layout == 0;
+    metrics.carried = match is_adopted && !has_foreign_flows {
+        true => Carried::restore(&config.node.state_dir),
+        false => Carried::begin(&config.node.state_dir),
+    };
     if has_foreign_flows {
         dataplane.set_entries(flows.entries()?)?;
         flows.v4.disown()?;
@@ -99,7 +111,8 @@ async fn begin(
     }
     let sizes = flows.sizes();
     let clock = dataplane.measure_clock()?;
-    let held = flows.census(&adopted.settings, clock.now())?.rules();
+    let census = flows.census(&adopted.settings, clock.now())?;
+    let held = census.rules();
     let calls = control_socket::listen(&config.api.socket).await?;
     let advertiser = Advertiser::start(&config.node.state_dir)?;
     let resets = ResetSocket::open().inspect_err(|error| {
@@ -120,10 +133,11 @@ async fn begin(
             .with_nat_ports(nat_ports)
             .with_held_rules(held),
         clock,
-        census: Census::default(),
+        census: Arc::new(census),
         in_force,
         started: Instant::now(),
         ready: false,
+        stuck: None,
         terms: watch::Sender::new(None),
         advertiser,
         taken: BTreeSet::new(),
@@ -134,6 +148,7 @@ async fn begin(
         answers: watch::Sender::new(Arc::default()),
         leaving: Leaving::default(),
         probing,
+        metrics,
     };
     let bring_up = |daemon: &mut Daemon| -> Result<()> {
         daemon.handle(Event::Host(host.clone()))?;
@@ -172,7 +187,13 @@ async fn begin(
         config.rules.len() + config.inbound_nat_rules.len(),
         host.len()
     );
-    Ok((daemon, calls, snat_counts, found))
+    let asks = Asks {
+        calls,
+        snat_counts,
+        found,
+        asked,
+    };
+    Ok((daemon, asks))
 }
 
 impl Daemon {

@@ -16,6 +16,7 @@ mod tables;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -25,6 +26,7 @@ use forebay_common::abi::{RuleCounters, names};
 use forebay_common::reason::Reason;
 
 pub use attach::Attached;
+pub use counters::CounterReader;
 pub use flows::{Cursor, FlowFamily, FlowTable, Flows, Slice, Sweep};
 use pins::FlowPins;
 pub use pins::Pins;
@@ -52,7 +54,6 @@ struct Loaded {
     object: Ebpf,
     tables: tables::Tables,
     counters: counters::Counters,
-    way_counts: snat::WayCounts,
     clocks: OwnedFd,
     clocks_program: OwnedFd,
     moving: OwnedFd,
@@ -90,15 +91,13 @@ fn load(pins: &Pins, flow_pins: &[FlowPins; 2], sizes: Sizes) -> Result<(Loaded,
     let moving = descriptor(object::map(&mut object, names::MOVING)?)?;
     let occupied = descriptor(object::map(&mut object, names::OCCUPIED)?)?;
     let clocks_program = program_descriptor(&mut object, names::CLOCKS_PROGRAM)?;
-    let way_counts = snat::WayCounts::find(&object)?;
-    let tables = tables::Tables::take(&mut object)?;
     let counters = counters::Counters::take(&mut object)?;
+    let tables = tables::Tables::take(&mut object)?;
     log::follow(&mut object)?;
     let loaded = Loaded {
         object,
         tables,
         counters,
-        way_counts,
         clocks,
         clocks_program,
         moving,
@@ -200,23 +199,28 @@ impl Dataplane {
 
     /// Packets by reason.
     pub fn reasons(&self) -> Result<BTreeMap<Reason, u64>> {
-        self.loaded.counters.reasons()
+        self.loaded.counters.reader.reasons()
     }
 
     /// Packets that were refused for want of a SNAT port, whether or not their sender was told.
     pub fn snat_refused(&self) -> Result<u64> {
-        let counters = &self.loaded.counters;
+        let counters = &self.loaded.counters.reader;
         Ok(counters.reason(Reason::SnatRefused)? + counters.reason(Reason::SnatExhausted)?)
     }
 
     /// Counters of a rule id.
     pub fn rule_counters(&self, id: u32) -> Result<RuleCounters> {
-        self.loaded.counters.rule(id)
+        self.loaded.counters.reader.rule(id)
     }
 
     /// What became of the flows that sources wanted to open.
     pub fn way_counts(&self) -> Result<Vec<WayCount>> {
-        self.loaded.way_counts.read()
+        self.loaded.counters.reader.way_counts()
+    }
+
+    /// Reads counters for whoever wants to do so elsewhere.
+    pub fn counter_reader(&self) -> Arc<CounterReader> {
+        self.loaded.counters.reader.clone()
     }
 
     /// Jiffies and boot clock, read together by the kernel.

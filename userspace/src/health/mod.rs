@@ -22,6 +22,7 @@ use self::judge::{Judge, SavedJudge};
 pub use self::judge::{Standing, Verdict};
 pub use self::outcome::{Failure, Outcome};
 pub use self::schedule::Schedule;
+pub(crate) use self::targets::ip_configs;
 pub use self::targets::{Judged, Probed, Target, Targets, probed_port, targets};
 use crate::config::model::{Config, MemberRef};
 use crate::events::Moment;

@@ -79,7 +79,8 @@ pub fn targets(config: &Config) -> Targets {
     targets
 }
 
-fn ip_configs(config: &Config) -> BTreeMap<MemberRef, &IpConfig> {
+/// Every IP configuration by what names it.
+pub(crate) fn ip_configs(config: &Config) -> BTreeMap<MemberRef, &IpConfig> {
     let each = config.instances.iter().flat_map(|instance| {
         let of_instance = instance.ip_configs.iter();
         of_instance.map(|ip_config| {

@@ -6,6 +6,7 @@
 mod health;
 mod keys;
 mod links;
+mod metrics;
 mod reasons;
 mod samples;
 mod tests_named;

@@ -109,6 +109,12 @@ pub struct Api {
     pub group: Option<String>,
 }
 
+impl Api {
+    /// Where the metrics are served when the file does not say.
+    pub const DEFAULT_METRICS: std::net::SocketAddr =
+        std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9470);
+}
+
 /// `[log]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {

@@ -175,7 +175,7 @@ pub(super) fn api(mut table: Table<'_>) -> Api {
         socket: table
             .get("socket", text::socket_path)
             .or_else(|| PathBuf::from("/run/forebay/forebay.sock")),
-        metrics: metrics.or_else(|| Some(([127, 0, 0, 1], 9470).into())),
+        metrics: metrics.or(Some(Api::DEFAULT_METRICS)),
         whoami: table.get("whoami", unset_or(net::socket_address)).or(None),
         group: table.get("group", unset_or(text::group)).or(None),
     };

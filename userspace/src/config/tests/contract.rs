@@ -33,7 +33,6 @@ fn the_sample_meets_only_what_is_not_available_yet() {
     assert_eq!(
         keys,
         [
-            "api.metrics",
             "instance \"web-1\".security_group",
             "dns",
             "security_group \"web-sg\"",

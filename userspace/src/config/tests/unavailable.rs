@@ -77,12 +77,6 @@ fn values_that_mean_off_are_available() {
 }
 
 #[test]
-fn metrics_are_off_by_default_until_they_are_available() {
-    assert_eq!(parse(RUNNABLE).unwrap().config.api.metrics, None);
-    assert!(accepted(RUNNABLE).config.api.metrics.is_some());
-}
-
-#[test]
 fn keys_of_single_tables() {
     for (table, line, key, found, expected, feature) in [
         (
@@ -100,14 +94,6 @@ fn keys_of_single_tables() {
             "\"2001:db8::1\"",
             "\"\"",
             "full-nat",
-        ),
-        (
-            "api",
-            "metrics = \"127.0.0.1:9470\"",
-            "api.metrics",
-            "\"127.0.0.1:9470\"",
-            "\"\"",
-            "the metrics server",
         ),
         (
             "api",
