@@ -49,6 +49,7 @@ mod reload;
 mod reload_each_second;
 mod restart;
 mod run_refuses;
+mod service_manager;
 mod shared;
 mod show;
 mod snat_events;

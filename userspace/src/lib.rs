@@ -3,7 +3,7 @@
 //! `config` reads the file, `control_plane` decides (pure), `dataplane` is the only user of aya, `host`
 //! asks and sets the machine, `advertise` makes addresses known to neighbours, `daemon` ties them together, `events` keeps what operators
 //! are told of, `health` judges members by what `probes` find, `whoami` tells instances of their way out, `metrics` tells
-//! Prometheus, `cli` and `control_socket` talk to people.
+//! Prometheus and `systemd` the service manager, `cli` and `control_socket` talk to people.
 
 #![cfg_attr(
     test,
@@ -29,4 +29,5 @@ pub mod host;
 pub mod http_server;
 pub mod metrics;
 pub mod probes;
+pub mod systemd;
 pub mod whoami;

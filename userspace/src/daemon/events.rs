@@ -28,6 +28,27 @@ impl Daemon {
         self.events.tell(self.moment(), loaded);
     }
 
+    /// One line for whoever looks at the service; `reloaded` says how a reload went that has just ended.
+    pub(super) async fn status_line(&self, reloaded: Option<bool>) -> String {
+        let refused = match reloaded {
+            Some(false) => "the reload failed, the former configuration stays; ",
+            _ => "",
+        };
+        let (name, counts) = match self.control_plane.config() {
+            Some(config) => {
+                let rules = config.rules.len() + config.inbound_nat_rules.len();
+                let interfaces = config.node.interfaces.len();
+                let counts = format!("{rules} rules on {interfaces} interfaces");
+                (config.node.name.as_str(), counts)
+            }
+            None => ("no configuration", String::new()),
+        };
+        match self.why_not_ready().await {
+            None => format!("{refused}{name} is ready: {counts}"),
+            Some(why) => format!("{refused}{name} is not ready: {why}"),
+        }
+    }
+
     /// Tells what has become of a reload.
     pub(super) fn tell_reload(&mut self, outcome: &Result<api::Report>) {
         let reason = match outcome {

@@ -50,6 +50,7 @@ use crate::host::{
 };
 use crate::metrics::Asked;
 use crate::probes::Found;
+use crate::systemd::Systemd;
 use crate::whoami::{Answers, Whoami};
 use snat::{Counted, SnatWatch};
 use sweeper::{Swept, Terms};
@@ -118,6 +119,7 @@ pub struct Daemon {
     leaving: leaving::Leaving,
     probing: probing::Probing,
     metrics: metrics::Metrics,
+    systemd: Systemd,
 }
 
 /// What wakes the loop.
@@ -168,7 +170,6 @@ pub async fn run(options: Options, loaded: Loaded) -> Result<()> {
         terminate: signals.1,
         interrupt: signals.2,
     };
-    start::notify_ready();
     daemon.work(sources).await
 }
 
@@ -179,12 +180,15 @@ impl Daemon {
         snat_look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut drain_look = tokio::time::interval(leaving::LOOK);
         drain_look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut watchdog = self.systemd.watchdog_interval().map(tokio::time::interval);
         // What changed between the first look at the host and the subscription.
         self.host_changed(HostChange {
             interfaces: true,
             hops: true,
         })
         .await;
+        let line = self.status_line(None).await;
+        self.systemd.ready(&line);
         self.metrics.pulse.start();
         loop {
             self.metrics.pulse.beat();
@@ -200,12 +204,15 @@ impl Daemon {
                 _ = drain_look.tick() => self.look_at_drains(),
                 Some(counted) = sources.snat_counts.recv() => self.snat_counted(counted),
                 Some(asked) = sources.asked.recv() => self.asked(asked).await,
+                () = tick(&mut watchdog) => self.systemd.alive(),
                 _ = clock_check.tick() => {
                     self.check_clock();
                     self.listen_for_whoami().await;
                     self.keep_metrics().await;
                     // Notices may be lost when there are too many of them.
                     self.host_changed(HostChange { interfaces: true, hops: false }).await;
+                    let line = self.status_line(None).await;
+                    self.systemd.status(&line);
                 }
                 _ = sources.hangup.recv() => {
                     match self.reload().await {
@@ -348,6 +355,7 @@ impl Daemon {
     /// # Errors
     /// The file is valid and cannot be run; the former configuration stays.
     async fn reload(&mut self) -> Result<api::Report> {
+        self.systemd.reloading();
         let outcome = self.run_file().await;
         self.tell_reload(&outcome);
         let is_done = matches!(&outcome, Ok(report) if report.valid);
@@ -358,6 +366,8 @@ impl Daemon {
         }
         self.keep_whoami().await;
         self.keep_metrics().await;
+        let line = self.status_line(Some(is_done)).await;
+        self.systemd.ready(&line);
         outcome
     }
 
@@ -469,6 +479,7 @@ impl Daemon {
     }
 
     async fn stop(self) -> Result<()> {
+        self.systemd.stopping();
         self.metrics.pulse.stop();
         let Some(config) = self.control_plane.config().cloned() else {
             return Ok(());
@@ -484,6 +495,14 @@ impl Daemon {
         detach(&config)
             .await
             .map(|_| log::info!("stopping; the data plane is removed"))
+    }
+}
+
+/// The next tick; never without ticks.
+async fn tick(ticks: &mut Option<tokio::time::Interval>) {
+    match ticks {
+        Some(ticks) => drop(ticks.tick().await),
+        None => std::future::pending().await,
     }
 }
 

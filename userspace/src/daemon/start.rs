@@ -27,6 +27,7 @@ use crate::host::{
 };
 use crate::metrics::Asked;
 use crate::probes::Found;
+use crate::systemd::Systemd;
 
 /// Capabilities that the daemon needs, with their bits; CAP_SYS_ADMIN stands for the last two.
 const CAPABILITIES: [(&str, u32); 3] =
@@ -149,6 +150,7 @@ async fn begin(
         leaving: Leaving::default(),
         probing,
         metrics,
+        systemd: Systemd::from_environment(),
     };
     let bring_up = |daemon: &mut Daemon| -> Result<()> {
         daemon.handle(Event::Host(host.clone()))?;
@@ -344,11 +346,4 @@ pub(super) fn keep_fixed(old: &Config, new: &mut Config, file: &str) -> Vec<Diag
 
 pub(super) fn timestamp() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
-}
-
-/// Tells systemd, if it started us, that the node is ready.
-pub(super) fn notify_ready() {
-    if let Err(error) = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]) {
-        log::warn!("tell systemd that the node is ready: {error}");
-    }
 }
