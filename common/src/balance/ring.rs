@@ -3,6 +3,10 @@
 //! A member's preferences depend on its own name and the ring size alone, so nodes with the same
 //! members build the same ring whatever their order in the file, and a change of one member moves
 //! little else.
+//!
+//! The paper's preferences are steps of one length. Two members with alike steps then meet again and again, and
+//! what one of them gives up is handed on from slot to slot. Here the steps are bent (`bent`) for each member in
+//! another way, so that no two follow each other.
 
 #[cfg(feature = "user")]
 mod user {
@@ -32,12 +36,22 @@ mod user {
         hash ^ hash >> 33
     }
 
+    /// A member while slots are given out: the next step, and what it makes of steps.
     struct Turn {
-        position: u32,
+        step: u32,
         skip: u32,
+        shift: u32,
         credit: u32,
         weight: u32,
         backend: u32,
+    }
+
+    /// The slot of a step: another one for each, because cubes are different modulo a prime that is no multiple of
+    /// three and one more.
+    fn bent(step: u32, shift: u32) -> u32 {
+        const { assert!(!(RING_SIZE - 1).is_multiple_of(3)) };
+        let (step, size) = (u64::from(step), u64::from(RING_SIZE));
+        ((step * step % size * step + u64::from(shift)) % size) as u32
     }
 
     /// The ring of these members, [`RING_SIZE`] backend ids; all 0 when nobody takes part.
@@ -51,8 +65,9 @@ mod user {
         let mut turns: Vec<Turn> = ordered
             .iter()
             .map(|m| Turn {
-                position: (digest(&m.identity, 0x6f66_6673) % u64::from(RING_SIZE)) as u32,
+                step: (digest(&m.identity, 0x6f66_6673) % u64::from(RING_SIZE)) as u32,
                 skip: (digest(&m.identity, 0x736b_6970) % u64::from(RING_SIZE - 1)) as u32 + 1,
+                shift: (digest(&m.identity, 0x7368_6966) % u64::from(RING_SIZE)) as u32,
                 credit: 0,
                 weight: u32::from(m.weight),
                 backend: m.backend,
@@ -68,10 +83,14 @@ mod user {
                     continue;
                 }
                 turn.credit -= heaviest;
-                while ring[turn.position as usize] != 0 {
-                    turn.position = (turn.position + turn.skip) % RING_SIZE;
-                }
-                ring[turn.position as usize] = turn.backend;
+                let slot = loop {
+                    let slot = bent(turn.step, turn.shift) as usize;
+                    if ring[slot] == 0 {
+                        break slot;
+                    }
+                    turn.step = (turn.step + turn.skip) % RING_SIZE;
+                };
+                ring[slot] = turn.backend;
                 free -= 1;
                 if free == 0 {
                     return ring;

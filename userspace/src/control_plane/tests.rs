@@ -1,3 +1,4 @@
+mod churn;
 mod frontends;
 mod health;
 mod outbound;
