@@ -160,7 +160,8 @@ pub trait Shared {
     fn count_new_flow(&self, rule: u32);
 }
 
-/// Room for what packets without a trusted flow need: too large for the kernel's stack.
+/// Room for what packets without a trusted flow need: too large for the kernel's stack. The program of one daemon hands
+/// it to stages of the next, so its layout is among those of [`crate::abi::LAYOUT_VERSION`].
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Scratch<A> {

@@ -181,14 +181,14 @@ static FRAGMENTS4: Fragmented<V4> = Fragmented::new();
 /// Packets under way in fragments; used by the program alone.
 #[btf_map]
 static FRAGMENTS6: Fragmented<V6> = Fragmented::new();
-/// What each CPU remembers; used by the program alone.
+/// What each CPU remembers; used by programs alone.
 #[btf_map]
 pub(crate) static PER_CPU: PerCpuArray<PerCpu, 1> = PerCpuArray::new();
 
-/// Where first packets build their keys and entry; used by the program alone.
+/// Where first packets build their keys and entry; used by programs alone, and handed from one to the next.
 #[btf_map]
 static SCRATCH4: PerCpuArray<Scratch<V4>, 1> = PerCpuArray::new();
-/// Where first packets build their keys and entry; used by the program alone.
+/// Where first packets build their keys and entry; used by programs alone, and handed from one to the next.
 #[btf_map]
 static SCRATCH6: PerCpuArray<Scratch<V6>, 1> = PerCpuArray::new();
 

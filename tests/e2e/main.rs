@@ -51,6 +51,7 @@ mod restart;
 mod run_refuses;
 mod service_manager;
 mod shared;
+mod short;
 mod show;
 mod snat_events;
 mod spread;

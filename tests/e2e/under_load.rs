@@ -58,7 +58,8 @@ pub(crate) fn under_load(lab: &Lab, work: impl FnOnce()) {
     });
 }
 
-struct OnDrop<'s>(&'s AtomicBool);
+/// Tells that it is over when it is dropped.
+pub(crate) struct OnDrop<'s>(pub(crate) &'s AtomicBool);
 
 impl Drop for OnDrop<'_> {
     fn drop(&mut self) {

@@ -16,7 +16,7 @@ use forebay_common::balance::filter;
 use forebay_common::family::{V4, V6};
 use forebay_common::flow::{Flow, FlowKey, UntrustedSet};
 use forebay_common::reason::REASON_SLOTS;
-use forebay_common::tables::PerCpu;
+use forebay_common::tables::{PerCpu, Scratch};
 use forebay_tests::engine::object_path;
 
 /// Map types, by their numbers in the kernel's interface.
@@ -281,6 +281,20 @@ fn shapes() -> Vec<Shape> {
             MAX_FRAGMENTED,
         ),
         (names::PER_CPU, PER_CPU_ARRAY, word, size_of::<PerCpu>(), 1),
+        (
+            names::SCRATCH4,
+            PER_CPU_ARRAY,
+            word,
+            size_of::<Scratch<V4>>(),
+            1,
+        ),
+        (
+            names::SCRATCH6,
+            PER_CPU_ARRAY,
+            word,
+            size_of::<Scratch<V6>>(),
+            1,
+        ),
         (names::TX_PORTS, DEV_MAP, word, 8, MAX_INTERFACES),
         (
             names::REASONS,
@@ -325,7 +339,7 @@ fn maps_have_the_sizes_of_their_types() {
 #[test]
 fn there_are_no_maps_that_the_daemon_does_not_know() {
     let known: Vec<&str> = shapes().iter().map(|shape| shape.0).collect();
-    let own = ["SCRATCH4", "SCRATCH6", "RECENT4", "RECENT6", LOG];
+    let own = ["RECENT4", "RECENT6", LOG];
     let object = object();
     let unknown: Vec<&String> = object
         .maps

@@ -101,6 +101,10 @@ pub const FRAGMENTS4: &str = "FRAGMENTS4";
 pub const FRAGMENTS6: &str = "FRAGMENTS6";
 /// One [`crate::tables::PerCpu`] a CPU.
 pub const PER_CPU: &str = "PER_CPU";
+/// One [`crate::tables::Scratch`] a CPU, IPv4.
+pub const SCRATCH4: &str = "SCRATCH4";
+/// One [`crate::tables::Scratch`] a CPU, IPv6.
+pub const SCRATCH6: &str = "SCRATCH6";
 /// Slot to device, for redirects.
 pub const TX_PORTS: &str = "TX_PORTS";
 /// Packets by [`crate::reason::Reason`].

@@ -106,11 +106,7 @@ pub fn connect_within(
     to: SocketAddr,
     patience: Duration,
 ) -> io::Result<TcpStream> {
-    let stream = from.enter(|| open(source, to, patience))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+    from.enter(|| open(source, to, patience))
 }
 
 fn open(source: Option<SocketAddr>, to: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
@@ -129,10 +125,21 @@ fn open(source: Option<SocketAddr>, to: SocketAddr, patience: Duration) -> io::R
         bind(descriptor.as_raw_fd(), &SockaddrStorage::from(source))?;
     }
     match connect_socket(descriptor.as_raw_fd(), &SockaddrStorage::from(to)) {
-        Ok(()) => Ok(TcpStream::from(descriptor)),
-        Err(Errno::EINPROGRESS) => Err(io::ErrorKind::TimedOut.into()),
-        Err(error) => Err(error.into()),
+        Ok(()) => {}
+        Err(Errno::EINPROGRESS) => return Err(io::ErrorKind::TimedOut.into()),
+        Err(error) => return Err(error.into()),
     }
+    let stream = TcpStream::from(descriptor);
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// One HTTP request on a connection of its own, from the namespace that the thread is in.
+pub fn request(source: Option<SocketAddr>, to: SocketAddr) -> Result<Answer> {
+    let stream = open(source, to, PATIENCE).with_context(|| format!("connect to {to}"))?;
+    Conversation { stream }.ask()
 }
 
 /// An HTTP connection that is kept open between requests.

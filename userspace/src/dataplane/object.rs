@@ -17,8 +17,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fo
 const OLDEST_KERNEL: (u32, u32) = (6, 1);
 
 /// Tables that outlive the daemon, beside those of flows: everything but what one program alone writes and reads. While a new
-/// program takes the place of an old one, stages of one meet notes of the other.
-const PINNED: [&str; 40] = [
+/// program takes the place of an old one, stages of one meet notes of the other: scratch space too.
+const PINNED: [&str; 42] = [
     names::SETTINGS,
     names::MOVING,
     names::UNTRUSTED4,
@@ -54,6 +54,8 @@ const PINNED: [&str; 40] = [
     names::VLANS,
     names::STAGES,
     names::PER_CPU,
+    names::SCRATCH4,
+    names::SCRATCH6,
     names::FRAGMENTS4,
     names::FRAGMENTS6,
     names::TX_PORTS,
