@@ -5,7 +5,8 @@
 use std::time::{Duration, Instant};
 
 use forebay_tests::netlab::client::{Conversation, curl, spread, udp_ask};
-use forebay_tests::netlab::{Arms, Forebay};
+use forebay_tests::netlab::{Arms, Config, Forebay};
+use nix::sys::signal::Signal;
 
 use crate::scene::{Scene, connection_to, eventually, frontend, socket_to};
 
@@ -108,6 +109,63 @@ fn what_is_left_after_the_drain_is_reset() {
     for one in &mut open {
         time_to_reset(one);
     }
+}
+
+/// Waits until a connection is reset; that is no earlier than promised, and soon after.
+fn is_reset_at(one: &mut Conversation, promised: Instant) {
+    time_to_reset(one);
+    let now = Instant::now();
+    assert!(now >= promised, "{:?} too early", promised - now);
+    let late = now - promised;
+    assert!(late < Duration::from_secs(2), "{late:?} too late");
+}
+
+/// Members that leave by a command and by the file, and a daemon that ends meanwhile.
+fn drain_is_kept_by_the_next_daemon(scene: &mut Scene, end: Signal, down_for: Duration) {
+    const DRAIN: Duration = Duration::from_secs(4);
+    let open =
+        |scene: &Scene, name: &str| frontend(80).map(|to| connection_to(&scene.lab, name, to));
+    let (mut of_command, mut of_file) = (open(scene, "web-1"), open(scene, "web-3"));
+    let mut stays = open(scene, "web-2");
+    let removed = scene.config.pools[0].members.pop().unwrap();
+    scene
+        .forebay
+        .write_config(&scene.config.to_string())
+        .unwrap();
+    let promised = Instant::now() + DRAIN;
+    scene.forebay.text(&["reload"]).unwrap();
+    set(&scene.forebay, "web-1", &["down", "--drain", "4s"]);
+    scene.forebay.stop(end).unwrap();
+    for one in of_command.iter_mut().chain(&mut of_file) {
+        one.ask().unwrap();
+    }
+    std::thread::sleep(down_for);
+    scene.forebay.start().unwrap();
+    let promised = promised.max(Instant::now() - Duration::from_secs(1));
+    for one in of_file.iter_mut().chain(&mut of_command) {
+        is_reset_at(one, promised);
+    }
+    for one in &mut stays {
+        assert_eq!(one.ask().unwrap().instance, "web-2");
+    }
+    scene.config.pools[0].members.push(removed);
+    scene
+        .forebay
+        .write_config(&scene.config.to_string())
+        .unwrap();
+    scene.forebay.text(&["reload"]).unwrap();
+}
+
+#[test]
+fn a_daemon_that_is_started_anew_ends_flows_when_the_former_one_has_promised() {
+    let drained = |config: &mut Config| config.timeouts.push(("drain", "4s"));
+    let Some(mut scene) = Scene::run(Arms::Two, drained) else {
+        return;
+    };
+    drain_is_kept_by_the_next_daemon(&mut scene, Signal::SIGKILL, Duration::ZERO);
+    drain_is_kept_by_the_next_daemon(&mut scene, Signal::SIGTERM, Duration::ZERO);
+    // The time is over while no daemon runs.
+    drain_is_kept_by_the_next_daemon(&mut scene, Signal::SIGKILL, Duration::from_secs(5));
 }
 
 #[test]

@@ -59,6 +59,11 @@ impl Clock {
     }
 }
 
+/// How long ago the machine was started.
+pub fn boot_time() -> Duration {
+    Duration::from_nanos(boot_nanoseconds())
+}
+
 /// The boot clock, nanoseconds.
 pub fn boot_nanoseconds() -> u64 {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);

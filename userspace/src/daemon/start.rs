@@ -122,6 +122,7 @@ async fn begin(
     let neighbors = Neighbors::start(&config.node.state_dir)?;
     let (snat, snat_counts) = SnatWatch::new();
     let (probing, found) = Probing::restore(&config.node.state_dir)?;
+    let leaving = Leaving::restore(&config.node.state_dir, is_adopted && !has_foreign_flows);
     let mut daemon = Daemon {
         options,
         neighbors,
@@ -147,7 +148,7 @@ async fn begin(
         snat,
         whoami: None,
         answers: watch::Sender::new(Arc::default()),
-        leaving: Leaving::default(),
+        leaving,
         probing,
         metrics,
         systemd: Systemd::from_environment(),
