@@ -14,6 +14,7 @@ mod scene;
 mod admin_state;
 mod advertise;
 mod carried;
+mod churn;
 mod detach;
 mod distribution;
 mod echo;
