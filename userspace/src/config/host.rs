@@ -8,8 +8,32 @@ use ipnet::IpNet;
 
 use super::model::{Config, Frontend};
 
+/// Where programs of a host wait for connections and datagrams.
+#[derive(Debug, Clone)]
+pub enum Sockets {
+    /// At these.
+    At(BTreeSet<SocketAddr>),
+    /// To be asked for by whom it matters to: the kernel looks at every connection of the machine to tell.
+    Ask(fn() -> BTreeSet<SocketAddr>),
+}
+
+impl Default for Sockets {
+    fn default() -> Self {
+        Self::At(BTreeSet::new())
+    }
+}
+
+impl Sockets {
+    fn find(&self) -> BTreeSet<SocketAddr> {
+        match self {
+            Self::At(sockets) => sockets.clone(),
+            Self::Ask(ask) => ask(),
+        }
+    }
+}
+
 /// Facts of a host. None of them needs a privilege.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Host {
     /// Names of its interfaces.
     pub interfaces: BTreeSet<String>,
@@ -20,7 +44,7 @@ pub struct Host {
     /// Ports that they are not given all the same (`ip_local_reserved_ports`).
     pub reserved_ports: Vec<RangeInclusive<u16>>,
     /// Where its programs wait for connections and datagrams.
-    pub bound: BTreeSet<SocketAddr>,
+    pub bound: Sockets,
 }
 
 impl Host {
@@ -50,15 +74,16 @@ impl Host {
 
     /// Ports that each shared frontend leaves to the host: nobody else could tell whose an answer to one of them is.
     pub(super) fn kept_ports(&self, config: &Config) -> BTreeMap<String, Vec<RangeInclusive<u16>>> {
-        let shared = config.frontends.iter().filter(|frontend| frontend.shared);
+        let mut shared = (config.frontends.iter().filter(|one| one.shared)).peekable();
+        let bound = shared.peek().map(|_| self.bound.find()).unwrap_or_default();
         let ports = |frontend: &Frontend| {
-            let sockets = self.bound.iter().filter(|socket| {
+            let sockets = bound.iter().filter(|socket| {
                 let address = socket.ip();
                 address.is_unspecified() || frontend.has(address)
             });
-            let bound: BTreeSet<u16> = sockets.map(SocketAddr::port).collect();
+            let busy: BTreeSet<u16> = sockets.map(SocketAddr::port).collect();
             let mut ports = self.dynamic_ports();
-            ports.extend(bound.into_iter().map(|port| port..=port));
+            ports.extend(busy.into_iter().map(|port| port..=port));
             ports
         };
         shared

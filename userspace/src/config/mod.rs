@@ -36,7 +36,7 @@ use sha2::{Digest, Sha256};
 use toml_edit::{Document, TomlError};
 
 pub use self::diagnostic::{Diagnostic, Diagnostics};
-pub use self::host::Host;
+pub use self::host::{Host, Sockets};
 use self::model::Config;
 use self::place::Spot;
 use self::reader::Table;
@@ -55,7 +55,7 @@ pub struct Loaded {
 }
 
 /// What a file is read against.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Name of the node when the file gives none; `None`: this machine's host name.
     pub host_name: Option<String>,

@@ -23,6 +23,8 @@ const FILE: &str = "health.json";
 pub(super) struct Probing {
     health: Health,
     prober: Prober,
+    /// What the file says.
+    kept: Vec<u8>,
     /// Whom the tables send new flows to.
     pub(super) taking: Whose,
 }
@@ -38,6 +40,7 @@ impl Probing {
         let probing = Self {
             health: Health::restore(saved),
             prober,
+            kept: Vec::new(),
             taking: Whose::new(),
         };
         Ok((probing, found))
@@ -167,17 +170,26 @@ impl Daemon {
     }
 
     /// Keeps what is known for the next daemon.
-    fn keep_health(&self, now: Moment) {
+    fn keep_health(&mut self, now: Moment) {
         let Some(config) = self.control_plane.config() else {
             return;
         };
         let saved = self.probing.health.save(now);
         let path = config.node.state_dir.join(FILE);
-        let kept = serde_json::to_vec(&saved)
-            .context("write down who is up")
-            .and_then(|text| write_file(&path, &text));
-        if let Err(error) = kept {
-            log::warn!("a daemon that is started anew will judge members anew: {error:#}");
+        let keep = || -> Result<Option<Vec<u8>>> {
+            let text = serde_json::to_vec(&saved).context("write down who is up")?;
+            if text == self.probing.kept {
+                return Ok(None);
+            }
+            write_file(&path, &text)?;
+            Ok(Some(text))
+        };
+        match keep() {
+            Ok(Some(text)) => self.probing.kept = text,
+            Ok(None) => {}
+            Err(error) => {
+                log::warn!("a daemon that is started anew will judge members anew: {error:#}");
+            }
         }
     }
 }

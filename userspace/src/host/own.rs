@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
-use crate::config::Host;
+use crate::config::{Host, Sockets};
 
 /// Facts of this host, as far as it tells them.
 pub fn facts() -> Host {
     Host {
         local_ports: local_ports(&read("ip_local_port_range")),
         reserved_ports: reserved_ports(&read("ip_local_reserved_ports")),
-        bound: bound(),
+        bound: Sockets::Ask(bound),
         ..addresses()
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{BASE, Expectation, assert_only};
-use crate::config::{Diagnostics, Host, Loaded, Options, parse_with};
+use crate::config::{Diagnostics, Host, Loaded, Options, Sockets, parse_with};
 
 fn host(addresses: &[&str]) -> Host {
     let on_eth9 = |address: &&str| (address.parse().unwrap(), "eth9".to_owned());
@@ -12,7 +12,7 @@ fn host(addresses: &[&str]) -> Host {
         addresses: addresses.iter().map(on_eth9).collect::<BTreeMap<_, _>>(),
         local_ports: Some(32768..=60999),
         reserved_ports: vec![40000..=40009],
-        bound: BTreeSet::new(),
+        bound: Sockets::default(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use forebay_common::abi::WayKey;
 
 use super::*;
-use crate::config::{Host, parse_for};
+use crate::config::{Host, Sockets, parse_for};
 
 const SHARED: &str = r#"
 [node]
@@ -31,7 +31,7 @@ frontends = ["web"]
 fn on_host(bound: &[&str]) -> Arc<Config> {
     let host = Host {
         local_ports: Some(32768..=60999),
-        bound: bound.iter().map(|socket| socket.parse().unwrap()).collect(),
+        bound: Sockets::At(bound.iter().map(|one| one.parse().unwrap()).collect()),
         ..Host::default()
     };
     Arc::new(parse_for("test.toml", SHARED, host).unwrap().config)

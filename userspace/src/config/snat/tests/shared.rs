@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::config::Host;
+use crate::config::{Host, Sockets};
 
 /// A host with these dynamic ports, on which programs listen there.
 fn host(local: std::ops::RangeInclusive<u16>, bound: &[&str]) -> Host {
     Host {
         local_ports: Some(local),
-        bound: bound.iter().map(|socket| socket.parse().unwrap()).collect(),
+        bound: Sockets::At(bound.iter().map(|one| one.parse().unwrap()).collect()),
         ..Host::default()
     }
 }
@@ -89,4 +89,13 @@ fn explicit_numbers_are_refused_and_automatic_ones_halve_by_what_the_host_leaves
     assert_eq!(loaded.warnings.len(), 1);
     let all = read(&automatic).unwrap().config;
     assert_eq!(plan(&all).shares[0].ports, 1024);
+}
+
+#[test]
+fn without_a_shared_frontend_nobody_asks_where_programs_listen() {
+    let host = Host {
+        bound: Sockets::Ask(|| panic!("somebody asks")),
+        ..host(32768..=60999, &[])
+    };
+    read_for(&network(1, ""), &host).unwrap();
 }
