@@ -7,7 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
@@ -19,7 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 /// An answer: all of it is there before the first byte is sent.
-pub type Answer = Response<Full<Bytes>>;
+pub type Answer = Response<BoxBody<Bytes, Infallible>>;
 
 /// What a server allows.
 #[derive(Debug, Clone, Copy)]
@@ -137,11 +138,22 @@ where
 
 /// An answer with a body of a type.
 pub fn answer(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut response = Response::new(Full::new(body.into()));
+    let mut response = Response::new(Full::new(body.into()).boxed());
     *response.status_mut() = status;
     let kind = HeaderValue::from_static(kind);
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
+}
+
+/// The same, holding on to something until the answer was read, or its reader is gone.
+pub fn holding<T: Send + Sync + 'static>(answer: Answer, held: T) -> Answer {
+    answer.map(|body| {
+        let whole = body.map_frame(move |frame| {
+            let _ = &held;
+            frame
+        });
+        whole.boxed()
+    })
 }
 
 /// Whether the method is one that is answered.

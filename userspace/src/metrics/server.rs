@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 
 use hyper::header::ACCEPT;
 use hyper::{Method, StatusCode};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{Format, Values, text};
-use crate::http_server::{Answer, HttpServer, Limits, Question, answer, is_read, with_allow};
+use crate::http_server::{
+    Answer, HttpServer, Limits, Question, answer, holding, is_read, with_allow,
+};
 
 /// A scrape may be large, and whoever reads it slow.
 const LIMITS: Limits = Limits {
@@ -22,6 +24,8 @@ const LIMITS: Limits = Limits {
     question: Duration::from_secs(2),
     whole: Duration::from_secs(10),
 };
+/// Scrapes at a time; more wait.
+const SCRAPES: usize = 4;
 /// How long the main loop may take to answer: a reload of a large configuration takes seconds.
 const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 5000 });
 /// A main loop that has not turned for so long hangs.
@@ -92,8 +96,8 @@ pub struct MetricsServer(HttpServer);
 struct Daemon {
     asked: mpsc::Sender<Asked>,
     pulse: Arc<Pulse>,
-    /// One scrape at a time is gathered.
-    turn: Arc<Mutex<()>>,
+    /// So many scrapes may be in memory.
+    room: Arc<Semaphore>,
 }
 
 impl MetricsServer {
@@ -109,7 +113,7 @@ impl MetricsServer {
         let daemon = Daemon {
             asked,
             pulse,
-            turn: Arc::default(),
+            room: Arc::new(Semaphore::new(SCRAPES)),
         };
         let respond = move |question| {
             let daemon = daemon.clone();
@@ -175,16 +179,28 @@ impl Daemon {
         if question.request.method() == Method::HEAD {
             return answer(StatusCode::OK, format.content_type(), "");
         }
-        let _turn = self.turn.lock().await;
+        // Held until the text was read: it can be large, and its reader slow.
+        let Ok(room) = self.room.clone().acquire_owned().await else {
+            return failure("there is no room");
+        };
+        let begun = Instant::now();
         let gather = match self.ask(Asked::Values).await {
             Ok(gather) => gather,
             Err(reason) => return line(StatusCode::SERVICE_UNAVAILABLE, reason),
         };
+        let waited = begun.elapsed();
         let written = tokio::task::spawn_blocking(move || -> anyhow::Result<String> {
             Ok(text(Arc::new(gather()?), format)?)
         });
         match written.await {
-            Ok(Ok(text)) => answer(StatusCode::OK, format.content_type(), text),
+            Ok(Ok(text)) => {
+                let (bytes, took) = (text.len(), begun.elapsed());
+                log::debug!(
+                    "metrics: {bytes} bytes in {took:?}, {waited:?} of it for the main loop"
+                );
+                let answer = answer(StatusCode::OK, format.content_type(), text);
+                holding(answer, room)
+            }
             Ok(Err(error)) => failure(&format!("{error:#}")),
             Err(error) => failure(&error.to_string()),
         }
