@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A new family: a `Family` and what writes it in the file of its subject, its values in [`Values`], a line in
-//! `docs/metrics.md`. A new subject: a file, and a line in [`SUBJECTS`].
+//! `docs/metrics.md`. A new subject: a file, and a line in `SUBJECTS`.
 
 mod backends;
 mod exposition;
