@@ -45,6 +45,9 @@ pub trait Family: Copy + Eq + Debug + Default + sealed::Sealed + 'static {
     const PROHIBITED: u16;
     /// Longest packet that an ICMP error may be, bytes (RFC 1812 section 4.3.2.3, RFC 4443 section 2.4).
     const LONGEST_ERROR: u32;
+    /// The source of the node's own trials, which no packet from a network has (RFC 7600 section 4.5.1; of the
+    /// discard prefix of RFC 6666).
+    const TRIALS: Self;
 
     /// Sum of the address as 32-bit words, for one's complement arithmetic (RFC 1071).
     fn sum(self) -> u64;
@@ -78,6 +81,7 @@ impl Family for V4 {
     const HOST_UNREACHABLE: u16 = 3 << 8 | 1;
     const PROHIBITED: u16 = 3 << 8 | 13;
     const LONGEST_ERROR: u32 = 576;
+    const TRIALS: Self = Self(u32::from_ne_bytes([192, 0, 0, 8]));
 
     #[inline(always)]
     fn sum(self) -> u64 {
@@ -124,6 +128,10 @@ impl Family for V6 {
     const HOST_UNREACHABLE: u16 = 1 << 8 | 3;
     const PROHIBITED: u16 = 1 << 8 | 1;
     const LONGEST_ERROR: u32 = 1280;
+    const TRIALS: Self = Self([
+        u64::from_ne_bytes([1, 0, 0, 0, 0, 0, 0, 0]),
+        u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, 8]),
+    ]);
 
     #[inline(always)]
     fn sum(self) -> u64 {

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::ptr::NonNull;
 
 use crate::abi::{
-    Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, Position, PublicIp, Reverse,
-    Rule, RuleCounters, Settings, SnatRange, VlanKey, Way, WayCounters, WayKey,
+    Backend, Bound, FragmentKey, Fragments, Interface, MAX_RULES, Owner, PortKey, Position,
+    PublicIp, Reverse, Rule, RuleCounters, Settings, SnatRange, Trial, VlanKey, Way, WayCounters,
+    WayKey,
 };
 use crate::balance::filter;
 use crate::family::{Family, V4, V6};
@@ -181,6 +182,10 @@ pub struct ModelTables {
     pub sources: RefCell<BTreeMap<u32, u64>>,
     /// Where searches for free ports stand.
     pub positions: RefCell<BTreeMap<u32, Position>>,
+    /// The node's own trials, by place.
+    pub trials: HashMap<u32, Trial>,
+    /// What became of trials, by place: verdict, answer.
+    pub noted_trials: RefCell<BTreeMap<u32, [u32; 2]>>,
     filter: Cell<Option<Box<[u64; filter::WORDS as usize]>>>,
 }
 
@@ -195,7 +200,9 @@ impl ModelTables {
     }
 
     fn count_for_rule(&self, rule: u32, change: impl FnOnce(&mut RuleCounters)) {
-        change(self.rule_counters.borrow_mut().entry(rule).or_default());
+        if rule < MAX_RULES {
+            change(self.rule_counters.borrow_mut().entry(rule).or_default());
+        }
     }
 }
 
@@ -278,6 +285,18 @@ impl Shared for ModelTables {
 
     fn set_position(&self, place: u32, position: Position) {
         self.positions.borrow_mut().insert(place, position);
+    }
+
+    fn trial(&self, place: u32) -> Option<&Trial> {
+        self.trials.get(&place)
+    }
+
+    fn note_trial(&self, place: u32, verdict: u32) {
+        self.noted_trials.borrow_mut().entry(place).or_default()[0] = verdict;
+    }
+
+    fn note_trial_answer(&self, place: u32, answer: u32) {
+        self.noted_trials.borrow_mut().entry(place).or_default()[1] = answer;
     }
 
     fn address_filter(&self, word: u32) -> u64 {

@@ -14,6 +14,8 @@ pub enum Fate {
     Drop,
     /// It goes back to its sender as an answer of the node.
     Answer,
+    /// It is of the node itself, and no part of the traffic.
+    Own,
 }
 
 macro_rules! reasons {
@@ -154,6 +156,9 @@ reasons! {
     NoRoom = 69, "no-room", Drop;
     /// A part of the program that the packet needs is not loaded.
     NotLoaded = 70, "not-loaded", Drop;
+
+    /// A trial of a rule by the node itself, or the answer to one, which is caught.
+    Trial = 71, "trial", Own;
 }
 
 /// Number of counters: reasons are below it.

@@ -2,7 +2,7 @@
 
 use crate::abi::{
     Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, Position, PublicIp, Reverse,
-    Rule, Settings, SnatRange, VlanKey, Way, WayKey,
+    Rule, Settings, SnatRange, Trial, VlanKey, Way, WayKey,
 };
 use crate::family::Family;
 use crate::flow::{Direction, Flow, FlowKey, FlowRef, Hop, SetRef, Untrusted};
@@ -146,6 +146,12 @@ pub trait Shared {
     fn position(&self, place: u32) -> Option<Position>;
     /// Writes it.
     fn set_position(&self, place: u32, position: Position);
+    /// What a trial of the node's own is known by, in one of [`crate::abi::TRIALS`] places.
+    fn trial(&self, place: u32) -> Option<&Trial>;
+    /// Writes what became of its SYN: [`Trial::verdict`].
+    fn note_trial(&self, place: u32, verdict: u32);
+    /// Writes how it was answered: [`Trial::answer`].
+    fn note_trial_answer(&self, place: u32, answer: u32);
     /// A word of the [`crate::balance::filter`].
     fn address_filter(&self, word: u32) -> u64;
     /// Runs something with the former flow table in the place of the flow table, where one program does both.

@@ -12,7 +12,8 @@ use forebay_common::abi::{
     MAX_PUBLIC_IPS, MAX_REVERSE, MAX_RINGS, MAX_RULES, MAX_SNAT_RANGES, MAX_SPREADS,
     MAX_VIRTUAL_NETWORKS, MAX_WAYS, Owner, POSITIONS as MAX_POSITIONS, PortKey, PortPrefix,
     Position, PublicIp, RING_SIZE, RetireBatch, Reverse, ReverseKey, Rule, RuleCounters,
-    SOURCES as MAX_SOURCES, Settings, SnatRange, VlanKey, Way, WayCounters, WayKey, names,
+    SOURCES as MAX_SOURCES, Settings, SnatRange, TRIALS as MAX_TRIALS, Trial, VlanKey, Way,
+    WayCounters, WayKey, names,
 };
 use forebay_common::balance::filter;
 use forebay_common::family::{Family, V4, V6};
@@ -163,6 +164,9 @@ pub(crate) static VLANS: HashMap<VlanKey, u32, { MAX_INTERFACES as usize }> = Ha
 /// Programs of the stages; put there by the loader.
 #[btf_map]
 pub(crate) static STAGES: ProgramArray<{ names::STAGE_PROGRAMS.len() }> = ProgramArray::new();
+/// The daemon's trials; what became of them is written by the program.
+#[btf_map]
+pub(crate) static TRIALS: Array<Trial, { MAX_TRIALS as usize }> = Array::new();
 /// Devices by slot; written by the daemon.
 #[btf_map]
 pub(crate) static TX_PORTS: DevMap<{ MAX_INTERFACES as usize }> = DevMap::new();

@@ -7,7 +7,8 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use forebay_common::abi::{
     Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, PortPrefix, Position,
-    PublicIp, Reverse, ReverseKey, Rule, RuleCounters, Settings, SnatRange, VlanKey, Way, WayKey,
+    PublicIp, Reverse, ReverseKey, Rule, RuleCounters, Settings, SnatRange, Trial, VlanKey, Way,
+    WayKey,
 };
 use forebay_common::flow::{Direction, Flow, FlowKey, FlowRef, Hop, SetRef};
 use forebay_common::pipeline;
@@ -204,6 +205,27 @@ impl<const FORMER: bool> Shared for AllTables<FORMER> {
         if let Some(place) = maps::POSITIONS.get_ptr_mut(place) {
             // SAFETY: as for reading.
             unsafe { place.write_volatile(position) };
+        }
+    }
+
+    #[inline(always)]
+    fn trial(&self, place: u32) -> Option<&Trial> {
+        maps::TRIALS.get(place)
+    }
+
+    #[inline(always)]
+    fn note_trial(&self, place: u32, verdict: u32) {
+        if let Some(trial) = maps::TRIALS.get_ptr_mut(place) {
+            // SAFETY: a value of an array; the field is a word.
+            unsafe { (&raw mut (*trial).verdict).write_volatile(verdict) };
+        }
+    }
+
+    #[inline(always)]
+    fn note_trial_answer(&self, place: u32, answer: u32) {
+        if let Some(trial) = maps::TRIALS.get_ptr_mut(place) {
+            // SAFETY: as above.
+            unsafe { (&raw mut (*trial).answer).write_volatile(answer) };
         }
     }
 

@@ -140,6 +140,11 @@ impl<'l> Twins<'l> {
             writeln!(text, "  counted {counted:?} entries, found {found:?}")
                 .expect("a string takes any text");
         }
+        let trials = [self.live.trials(), self.model.trials()];
+        if trials[0] != trials[1] {
+            writeln!(text, "  trials of kernel and model: {trials:?}")
+                .expect("a string takes any text");
+        }
         text + &self.compare_counters()
     }
 

@@ -35,7 +35,7 @@ impl Expect {
     /// The frame goes nowhere or to the kernel, as the reason says, untouched.
     pub fn end(reason: Reason) -> Self {
         let action = match reason.fate() {
-            Fate::Drop => Action::Drop,
+            Fate::Drop | Fate::Own => Action::Drop,
             Fate::Answer => Action::Transmit,
             Fate::Pass | Fate::Forward => Action::Pass,
         };

@@ -18,3 +18,4 @@ mod outbound;
 mod races;
 mod sweep;
 mod tables;
+mod trials;

@@ -9,8 +9,8 @@ use forebay_common::abi::{
     MAX_BINDINGS, MAX_FRAGMENTED, MAX_INTERFACES, MAX_PORT_RANGES, MAX_PORTS, MAX_PUBLIC_IPS,
     MAX_REVERSE, MAX_RINGS, MAX_RULES, MAX_SNAT_RANGES, MAX_SPREADS, MAX_VIRTUAL_NETWORKS,
     MAX_WAYS, Owner, POSITIONS, PortKey, PortPrefix, Position, PublicIp, RING_SIZE, RetireBatch,
-    Reverse, ReverseKey, Rule, RuleCounters, SOURCES, Settings, SnatRange, VlanKey, Way,
-    WayCounters, WayKey, names,
+    Reverse, ReverseKey, Rule, RuleCounters, SOURCES, Settings, SnatRange, TRIALS, Trial, VlanKey,
+    Way, WayCounters, WayKey, names,
 };
 use forebay_common::balance::filter;
 use forebay_common::family::{V4, V6};
@@ -102,6 +102,7 @@ fn shapes() -> Vec<Shape> {
             POSITIONS,
         ),
         (names::LOCKS, ARRAY, word, size_of::<u64>(), LOCKS),
+        (names::TRIALS, ARRAY, word, size_of::<Trial>(), TRIALS),
         (
             names::REVERSE4,
             LPM_TRIE,

@@ -3,12 +3,14 @@
 pub mod names;
 mod outbound;
 mod rules;
+mod trial;
 
 pub use outbound::{
     MAX_PUBLIC_IPS, MAX_SNAT_RANGES, MAX_WAYS, POSITIONS, Position, PublicIp, SnatRange, Way,
     WayCounters, WayKey,
 };
 pub use rules::{Bound, PortKey, PortPrefix, Reverse, ReverseKey, Rule};
+pub use trial::{TRIALS, Trial};
 
 use crate::family::{V4, V6};
 use crate::flow::{FlowKey, Timeouts};

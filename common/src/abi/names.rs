@@ -107,6 +107,8 @@ pub const SCRATCH4: &str = "SCRATCH4";
 pub const SCRATCH6: &str = "SCRATCH6";
 /// Slot to device, for redirects.
 pub const TX_PORTS: &str = "TX_PORTS";
+/// Place to [`super::Trial`].
+pub const TRIALS: &str = "TRIALS";
 /// Packets by [`crate::reason::Reason`].
 pub const REASONS: &str = "REASONS";
 /// Rule id to [`super::RuleCounters`].

@@ -112,6 +112,8 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// The id of no rule, for flows that count for none.
+    pub const NONE: u32 = u32::MAX;
     /// In `flags`: RST to both sides when an established flow idles out.
     pub const TCP_RESET: u8 = 1;
     /// In `flags`: an inbound NAT rule.

@@ -5,7 +5,9 @@ use super::untrusted::{News, forget, known, settle};
 use super::{
     Goes, Outcome, Step, Terms, by_family, concerns_us, conclude, forward, goes_out_by_default,
 };
-use super::{is_longer_than_frame, mapping, may_be_ours, outbound, public, service, unusual, vlan};
+use super::{
+    is_longer_than_frame, mapping, may_be_ours, outbound, public, service, trial, unusual, vlan,
+};
 use crate::abi::{Owner, Settings, WayKey};
 use crate::family::{Family, V4, V6};
 use crate::flow::{FlowKey, FlowRef};
@@ -62,6 +64,27 @@ fn of_family<A: Network, F: Frame, T: Tables<A>>(
         settings,
         now: tables.now(),
     };
+    if trial::is_one(&scratch.key) && !trial::is_genuine(frame, tables, scratch.key.source_port()) {
+        return Err(Reason::BadSource);
+    }
+    let step = go_on(frame, tables, link, &packet, scratch, terms);
+    if trial::is_one(&scratch.key) {
+        return Ok(trial::told(tables, scratch.key.source_port(), step));
+    }
+    step
+}
+
+/// What becomes of a packet, now that it is known whether it is of a trial.
+#[inline(always)]
+fn go_on<A: Network, F: Frame, T: Tables<A>>(
+    frame: &F,
+    tables: &T,
+    link: LinkLayer,
+    packet: &Packet<'_, A>,
+    scratch: &mut Scratch<A>,
+    terms: Terms<'_>,
+) -> Result<Step, Reason> {
+    let settings = terms.settings;
     let flags = packet.transport.tcp_flags();
     let mut home = Home::Known;
     if !known(tables, scratch, flags, settings, terms.now) {
@@ -79,6 +102,8 @@ fn of_family<A: Network, F: Frame, T: Tables<A>>(
         }
         let flags_hops = u32::from(flags) << 8 | u32::from(packet.ip.hops());
         home = first_packet(tables, scratch, ingress, flags_hops)?;
+    } else if FlowRef::over(&mut scratch.own.flow).destination() == A::TRIALS {
+        return trial::caught(tables, &scratch.key, &packet.transport);
     }
     if home == Home::Half {
         home = open::claim(tables, scratch)?;
@@ -97,7 +122,7 @@ fn of_family<A: Network, F: Frame, T: Tables<A>>(
     let news = News::of(&packet.transport, content);
     let flow = FlowRef::over(&mut scratch.own.flow);
     let key = &scratch.key;
-    let step = forward::forward::<false, A, F, T>(frame, tables, link, &packet, key, flow, terms);
+    let step = forward::forward::<false, A, F, T>(frame, tables, link, packet, key, flow, terms);
     let step = match step {
         Ok(step) => step,
         Err(reason) => {
@@ -198,6 +223,8 @@ fn first_packet<A: Family, T: Tables<A>>(
         }
         Some(owner) if owner.roles & Owner::PUBLIC_IP != 0 => Ok(Home::Stateless),
         _ => match not_for_a_frontend(tables, key, ingress) {
+            // Nobody is there.
+            Reason::NoOutbound if key.destination == A::TRIALS => Err(Reason::NoOutbound),
             Reason::NoOutbound => match open::reverse(tables, scratch, flags) {
                 Err(Reason::NoOutbound) if public::has_one(tables, &scratch.key) => {
                     Ok(Home::Stateless)

@@ -41,6 +41,7 @@ mod service;
 mod snat;
 mod sources;
 mod stage;
+mod trial;
 mod untrusted;
 mod unusual;
 mod vlan;

@@ -62,7 +62,9 @@ pub(super) fn open<A: Family, T: Tables<A>>(
     let (attempt, waits) = tables
         .per_cpu(|cpu| (cpu.attempt, cpu.waits))
         .unwrap_or((0, 0));
-    if attempt | waits == 0 && !sources::admits(tables, settings, key.source) {
+    let is_again = attempt | waits != 0;
+    let is_counted = !is_again && key.source != A::TRIALS;
+    if is_counted && !sources::admits(tables, settings, key.source) {
         return Err(Reason::NewFlowLimit);
     }
     let hash = service::hash(settings, key, rule.distribution);
@@ -227,9 +229,15 @@ fn fill<A: Family>(forward: &mut Untrusted<A>, reply: &mut Untrusted<A>, rule: &
     let translated = forward.key.reversed();
     begin(reply, &translated, FlowKind::other_way(kind));
     let idle_timeout = service::idle_timeout(rule, &forward.key);
+    // What nobody has sent counts for no rule.
+    let rule = if forward.key.source == A::TRIALS {
+        Rule::NONE
+    } else {
+        rule.id
+    };
     for entry in [forward, reply] {
         let flow = FlowRef::over(&mut entry.flow);
-        flow.set_fixed(idle_timeout, rule.id);
+        flow.set_fixed(idle_timeout, rule);
         flow.set_seen_to_instance(0);
         flow.set_seen_from_instance(0);
         flow.set_last_seen(now);

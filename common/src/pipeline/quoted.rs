@@ -111,6 +111,9 @@ fn translate<A: Network, F: Frame, T: Tables<A>>(
         return Err(without_flow(tables, key, device, Reason::IcmpQuote));
     }
     let hides = reporter == Reporter::Hidden;
+    if new.destination == A::TRIALS {
+        return Err(Reason::Trial);
+    }
     if ip.hops() <= 1 {
         return Err(Reason::HopsExceeded);
     }

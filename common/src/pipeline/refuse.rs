@@ -60,6 +60,8 @@ fn reset<A: Network, F: Frame, T: Tables<A>>(
     let cause = tables.per_cpu(|cpu| cpu.complaint).unwrap_or(0);
     let (cause, told) = if cause == Reason::SnatExhausted as u32 {
         (Reason::SnatExhausted, Reason::SnatRefused)
+    } else if cause == Reason::Trial as u32 {
+        (Reason::Trial, Reason::Trial)
     } else {
         (Reason::UnknownConnection, Reason::ResetSent)
     };

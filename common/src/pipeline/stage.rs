@@ -198,7 +198,7 @@ pub(super) fn end_of<T: Shared>(tables: &T, reason: Reason) -> Step {
     if complain::is_told(reason) && complain::note(tables, reason) {
         return Step::stage(Goes::Complain);
     }
-    let goes = if matches!(reason.fate(), Fate::Drop) {
+    let goes = if matches!(reason.fate(), Fate::Drop | Fate::Own) {
         Goes::Drop
     } else {
         Goes::Pass

@@ -10,7 +10,7 @@ use aya::maps::{MapData, ProgramArray};
 use aya::programs::xdp::XdpMode;
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use forebay_common::abi::{RETIRE_BATCH, RuleCounters, names};
+use forebay_common::abi::{RETIRE_BATCH, RuleCounters, Trial, names};
 use forebay_common::model::UNTRUSTED_SETS;
 use forebay_common::reason::Reason;
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -359,5 +359,9 @@ impl Engine for Live {
 
     fn rule_counters(&self) -> BTreeMap<u32, RuleCounters> {
         self.maps.rule_counters().expect("counters can be read")
+    }
+
+    fn trials(&self) -> BTreeMap<u32, Trial> {
+        self.maps.trials().expect("trials can be read")
     }
 }

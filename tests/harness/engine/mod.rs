@@ -10,7 +10,7 @@ mod shared;
 
 use std::collections::BTreeMap;
 
-use forebay_common::abi::RuleCounters;
+use forebay_common::abi::{RuleCounters, Trial};
 use forebay_common::family::{V4, V6};
 use forebay_common::flow::FlowKey;
 use forebay_common::reason::Reason;
@@ -115,4 +115,6 @@ pub trait Engine {
     fn retire(&mut self, step: Retire, keys: &Keys) -> Vec<bool>;
     /// Counters by rule, those at zero left out.
     fn rule_counters(&self) -> BTreeMap<u32, RuleCounters>;
+    /// The trials of the world, and what was noted of them.
+    fn trials(&self) -> BTreeMap<u32, Trial>;
 }

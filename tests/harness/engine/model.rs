@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use forebay_common::abi::{
     Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, Position, PublicIp, Reverse,
-    Rule, RuleCounters, Settings, SnatRange, VlanKey, Way, WayKey,
+    Rule, RuleCounters, Settings, SnatRange, Trial, VlanKey, Way, WayKey,
 };
 use forebay_common::flow::{Direction, Flow, FlowKey, FlowRef, SetRef};
 use forebay_common::model::{FamilyModel, ModelTables};
@@ -114,6 +114,7 @@ impl Model {
         let spreads = world.spreads.iter();
         tables.spreads = spreads.map(|(id, places)| (*id, places.clone())).collect();
         tables.rings = rings;
+        tables.trials = world.trials.iter().map(|(p, t)| (*p, *t)).collect();
         tables.interfaces = world.interfaces.iter().map(|(s, i)| (*s, *i)).collect();
         self.tables.0 = tables;
     }
@@ -143,12 +144,14 @@ impl Engine for Model {
         let hops6 = kept_hops(&mut tables.v6, &world.v6);
         let rule_counters = std::mem::take(&mut tables.rule_counters);
         let per_cpu = std::mem::take(&mut tables.per_cpu);
+        let noted_trials = std::mem::take(&mut tables.noted_trials);
         let fragments4 = std::mem::take(&mut tables.v4.fragments);
         let fragments6 = std::mem::take(&mut tables.v6.fragments);
         self.fill(world, flows);
         let tables = &mut self.tables.0;
         tables.rule_counters = rule_counters;
         tables.per_cpu = per_cpu;
+        tables.noted_trials = noted_trials;
         tables.v4.fragments = fragments4;
         tables.v6.fragments = fragments6;
         tables.v4.untrusted = untrusted4;
@@ -217,6 +220,20 @@ impl Engine for Model {
             .filter(|(_, counters)| **counters != RuleCounters::default())
             .map(|(rule, counters)| (*rule, *counters))
             .collect()
+    }
+
+    fn trials(&self) -> BTreeMap<u32, Trial> {
+        let noted = self.tables.0.noted_trials.borrow();
+        let told = |(place, trial): (&u32, &Trial)| {
+            let [verdict, answer] = noted.get(place).copied().unwrap_or_default();
+            let trial = Trial {
+                verdict,
+                answer,
+                ..*trial
+            };
+            (*place, trial)
+        };
+        self.tables.0.trials.iter().map(told).collect()
     }
 }
 
@@ -301,6 +318,18 @@ impl Shared for Planned {
 
     fn set_position(&self, place: u32, position: Position) {
         self.0.set_position(place, position);
+    }
+
+    fn trial(&self, place: u32) -> Option<&Trial> {
+        self.0.trial(place)
+    }
+
+    fn note_trial(&self, place: u32, verdict: u32) {
+        self.0.note_trial(place, verdict);
+    }
+
+    fn note_trial_answer(&self, place: u32, answer: u32) {
+        self.0.note_trial_answer(place, answer);
     }
 
     fn address_filter(&self, word: u32) -> u64 {

@@ -15,7 +15,7 @@ use crate::network::{Host, IpVersion, Side};
 use crate::world::{BACKENDS, Flows};
 use forebay_common::flow::{Flow, FlowKey};
 
-use super::scenes::PUBLIC_IP;
+use super::scenes::{PUBLIC_IP, TRIAL_MAC, TRIAL_PORTS, TRIALS};
 use super::{around, garbage};
 
 /// Where frames come from.
@@ -73,7 +73,7 @@ impl Grammar {
         flows: &Flows,
         now: u64,
     ) -> (Vec<u8>, &'static Link) {
-        let mut frame = match chance.below(34) {
+        let mut frame = match chance.below(35) {
             0..7 => self.request(chance),
             7..14 => of_a_flow(chance, flows, now).unwrap_or_else(|| self.request(chance)),
             14 => from_instance(chance),
@@ -90,6 +90,7 @@ impl Grammar {
             },
             26..33 => outward(chance),
             33 => any_protocol(chance),
+            34 => self.trial(chance),
             20..23 => return around::icmp(chance, flows),
             23..26 => return self.piece(chance, flows, now),
             18 => return (garbage::bytes(chance), *chance.pick(&LINKS)),
@@ -121,6 +122,20 @@ impl Grammar {
         }
         let piece = self.pieces.pop().unwrap_or_default();
         (piece.build(), piece.ingress)
+    }
+
+    /// A trial of the node's own, or what looks like one.
+    fn trial(&self, chance: &mut Chance) -> Frame {
+        let is_genuine = !chance.one_in(4);
+        let port = TRIAL_PORTS.start + chance.below(TRIAL_PORTS.len() as u64 + 1) as u16;
+        let frame = self.request(chance).coming_from(TRIALS, port);
+        let mac = if is_genuine { TRIAL_MAC } else { frame.macs[0] };
+        Frame {
+            macs: [mac, frame.macs[1]],
+            protocol: TCP,
+            flags: *chance.pick(&[SYN, SYN, SYN, RST]),
+            ..frame
+        }
     }
 
     /// A packet of a client to a frontend.

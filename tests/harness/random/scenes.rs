@@ -12,10 +12,11 @@ use crate::world::{
     BACKENDS, CAPACITY, Half, Outward, Pair, World, next_generation, ring_of, set_idle,
     weighted_ring,
 };
-use forebay_common::abi::{Interface, Owner, Rule, Settings, Way};
+use forebay_common::abi::{Interface, Owner, Rule, Settings, Trial, Way};
 use forebay_common::family::V6;
 use forebay_common::flow::{FlowKind, Seen, Timeouts, marks};
 use forebay_common::model::UNTRUSTED_SETS;
+use forebay_common::wire::Mac;
 
 /// A few rings, under the ids after [`FIRST_RING`]. Filling one in the kernel takes longer than a sequence, and
 /// putting one in its place waits for all CPUs, so most sequences change which rule has which.
@@ -36,6 +37,13 @@ static RINGS: LazyLock<Vec<Arc<[u32]>>> = LazyLock::new(|| {
 const GOOD_RING: u32 = FIRST_RING + BACKENDS.len() as u32;
 /// Ids of other rings are below.
 const FIRST_RING: u32 = 200;
+
+/// The source of the node's own trials.
+pub(super) const TRIALS: Host = Host::new([192, 0, 0, 8], [0x100, 0, 0, 0, 0, 0, 0, 8]);
+/// The MAC address that they come from.
+pub(super) const TRIAL_MAC: [u8; 6] = [2, 7, 1, 8, 2, 8];
+/// Their ports.
+pub(super) const TRIAL_PORTS: std::ops::Range<u16> = 60_000..60_003;
 
 fn any_ring(chance: &mut Chance) -> u32 {
     FIRST_RING + chance.below(RINGS.len() as u64) as u32
@@ -92,9 +100,20 @@ pub fn scene(chance: &mut Chance) -> World {
     world
 }
 
-/// The same, where instances may have ways out.
+/// The same, where instances may have ways out, and the node tries its rules.
 pub fn scene_with_ways(chance: &mut Chance) -> World {
     let mut world = scene(chance);
+    let mac = Mac::from_octets(TRIAL_MAC);
+    for port in TRIAL_PORTS {
+        let trial = Trial {
+            port: port.into(),
+            mac_head: mac.head,
+            mac_tail: mac.tail.into(),
+            acknowledged: 1_000,
+            ..Trial::default()
+        };
+        world.trials.insert(Trial::place(port), trial);
+    }
     if world.settings.is_some() && !chance.one_in(4) {
         go_out(&mut world, chance);
     }

@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use forebay_common::abi::{
-    Bound, Interface, LAYOUT_VERSION, Owner, PortKey, Reverse, Rule, Settings, SnatRange, Way,
-    WayKey,
+    Bound, Interface, LAYOUT_VERSION, Owner, PortKey, Reverse, Rule, Settings, SnatRange, Trial,
+    Way, WayKey,
 };
 use forebay_common::balance::{Distribution, RingMember, build_ring};
 use forebay_common::family::{V4, V6};
@@ -148,6 +148,8 @@ pub struct World {
     pub spreads: BTreeMap<u32, Vec<u32>>,
     /// Interfaces by slot.
     pub interfaces: BTreeMap<u32, Interface>,
+    /// The node's own trials, by place.
+    pub trials: BTreeMap<u32, Trial>,
     /// IPv4.
     pub v4: FamilyWorld<V4>,
     /// IPv6.
@@ -303,6 +305,7 @@ impl World {
                 .filter(|link| link.slot != 0)
                 .map(|link| (link.slot, interface(link)))
                 .collect(),
+            trials: BTreeMap::new(),
             v4: FamilyWorld::default(),
             v6: FamilyWorld::default(),
         }

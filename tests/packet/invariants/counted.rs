@@ -23,6 +23,8 @@ fn counted_every_frame_is_counted_under_one_reason_that_tells_its_fate() {
                     Fate::Forward => matches!(action, Action::Transmit | Action::Redirect),
                     Fate::Pass => action == Action::Pass,
                     Fate::Drop => action == Action::Drop,
+                    // No daemon tries anything here.
+                    Fate::Own => false,
                     Fate::Answer => action == Action::Transmit,
                 };
                 assert!(fits, "{reason:?} by {action:?}: {}", decode(event.frame));

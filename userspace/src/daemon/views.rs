@@ -303,6 +303,7 @@ pub(super) fn totals(reasons: &BTreeMap<Reason, u64>) -> api::PacketTotals {
             Fate::Pass => totals.passed += count,
             Fate::Answer => totals.answered += count,
             Fate::Drop => totals.dropped += count,
+            Fate::Own => {}
         }
     }
     totals

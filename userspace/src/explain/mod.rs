@@ -114,7 +114,7 @@ fn word(verdict: Verdict) -> &'static str {
     match verdict.reason.fate() {
         Fate::Forward => "forward",
         Fate::Answer => "answer",
-        Fate::Drop => "drop",
+        Fate::Drop | Fate::Own => "drop",
         Fate::Pass if verdict.reason == Reason::ForwardedByKernel => "forward",
         Fate::Pass => "pass",
     }

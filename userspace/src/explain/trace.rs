@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use forebay_common::abi::{
     Backend, Bound, FragmentKey, Fragments, Interface, Owner, PortKey, Position, PublicIp,
-    RING_SIZE, Reverse, Rule, Settings, SnatRange, VlanKey, Way, WayKey,
+    RING_SIZE, Reverse, Rule, Settings, SnatRange, Trial, VlanKey, Way, WayKey,
 };
 use forebay_common::balance::build_ring;
 use forebay_common::flow::{Direction, Flow, FlowKey, FlowKind, FlowRef, SetRef};
@@ -260,6 +260,14 @@ impl Shared for Trace<'_> {
     fn set_position(&self, place: u32, position: Position) {
         self.tables.set_position(place, position);
     }
+
+    fn trial(&self, place: u32) -> Option<&Trial> {
+        self.tables.trial(place)
+    }
+
+    fn note_trial(&self, _: u32, _: u32) {}
+
+    fn note_trial_answer(&self, _: u32, _: u32) {}
 
     fn address_filter(&self, word: u32) -> u64 {
         self.tables.address_filter(word)

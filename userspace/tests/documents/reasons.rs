@@ -14,14 +14,18 @@ const HEAD: &str = "# Reasons
 
 Every packet that an attached interface receives is counted under exactly one of these reasons.
 `forebay show drops` shows those that drop a packet, `forebay explain` names the reason of one
-packet, and `forebay status` adds them up by fate. Numbers and names are stable.
+packet, and `forebay status` adds them up by fate, the node's own left out. Numbers and names are stable.
 ";
 
-const FATES: [(Fate, &str); 4] = [
+const FATES: [(Fate, &str); 5] = [
     (Fate::Forward, "Forwarded: it leaves by a NIC, translated"),
     (Fate::Answer, "Answered: it goes back to its sender"),
     (Fate::Pass, "Passed: it goes to the kernel of the host"),
     (Fate::Drop, "Dropped: it goes no further"),
+    (
+        Fate::Own,
+        "Own: it is of the node itself, and no part of the traffic",
+    ),
 ];
 
 fn document() -> String {

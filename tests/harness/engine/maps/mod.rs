@@ -15,7 +15,7 @@ use aya::maps::{
 use forebay_common::abi::{
     Backend, Bound, FragmentKey, Fragments, Interface, MAX_RULES, Owner, PortKey, PortPrefix,
     Position, PublicIp, RING_SIZE, RetireBatch, Reverse, ReverseKey, Rule, RuleCounters, SOURCES,
-    Settings, SnatRange, VlanKey, Way, WayCounters, WayKey, names,
+    Settings, SnatRange, Trial, VlanKey, Way, WayCounters, WayKey, names,
 };
 use forebay_common::balance::filter;
 use forebay_common::family::{V4, V6};
@@ -64,6 +64,7 @@ impl Words for Rule {}
 impl Words for RuleCounters {}
 impl Words for Interface {}
 impl Words for Settings {}
+impl Words for Trial {}
 
 /// `BPF_F_INNER_MAP`: arrays in one array of maps may have different lengths.
 const ANY_LENGTH: u32 = 0x1000;
@@ -87,6 +88,7 @@ pub(super) struct Maps {
     sources: Array<MapData, u64>,
     positions: Array<MapData, Raw<Position>>,
     filter: Array<MapData, u64>,
+    trials: Array<MapData, Raw<Trial>>,
     clocks: Array<MapData, [u64; 2]>,
     reasons: PerCpuArray<MapData, u64>,
     rule_counters: PerCpuArray<MapData, Raw<RuleCounters>>,
@@ -223,6 +225,7 @@ impl Maps {
             sources: take(ebpf, names::SOURCES)?,
             positions: take(ebpf, names::POSITIONS)?,
             filter: take(ebpf, names::ADDRESS_FILTER)?,
+            trials: take(ebpf, names::TRIALS)?,
             clocks: take(ebpf, names::CLOCKS)?,
             reasons: take(ebpf, names::REASONS)?,
             rule_counters: take(ebpf, names::RULE_COUNTERS)?,
@@ -246,6 +249,9 @@ impl Maps {
             self.rule_counters.set(*rule, zero, 0)?;
         }
         self.configure(world)?;
+        for (place, trial) in &world.trials {
+            self.trials.set(*place, Raw(*trial), 0)?;
+        }
         self.v4.refill(&world.v4.flows)?;
         self.v6.refill(&world.v6.flows)?;
         for (index, count) in [world.v4.flows.len(), world.v6.flows.len()]
@@ -294,7 +300,20 @@ impl Maps {
         self.v4.configure(&old.v4, &world.v4)?;
         self.v6.configure(&old.v6, &world.v6)?;
         self.set_filter(world)?;
+        let trials = std::cell::RefCell::new(&mut self.trials);
+        change(
+            &old.trials,
+            &world.trials,
+            |place, trial| trials.borrow_mut().set(*place, Raw(*trial), 0),
+            |place| trials.borrow_mut().set(*place, Raw(Trial::default()), 0),
+        )?;
         Ok(())
+    }
+
+    /// The trials that the world began with, as they are now.
+    pub(super) fn trials(&self) -> Result<BTreeMap<u32, Trial>, MapError> {
+        let read = |place: &u32| Ok((*place, self.trials.get(place, 0)?.0));
+        self.written.trials.keys().map(read).collect()
     }
 
     fn set_bindings(&mut self, old: &World, world: &World) -> Result<()> {
