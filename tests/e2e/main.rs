@@ -13,6 +13,7 @@ mod scene;
 
 mod admin_state;
 mod advertise;
+mod availability;
 mod carried;
 mod churn;
 mod detach;

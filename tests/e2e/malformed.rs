@@ -168,7 +168,7 @@ impl Counts {
     fn read(lab: &Lab, forebay: &Forebay) -> Self {
         let status = forebay.json(&["status"]).unwrap();
         let of = |fate: &str| status["packets"][fate].as_u64().unwrap();
-        let counted = ["forwarded", "passed", "answered", "dropped"].map(of);
+        let counted = ["forwarded", "passed", "answered", "dropped", "own"].map(of);
         Self {
             counted: counted.iter().sum(),
             dropped: of("dropped"),

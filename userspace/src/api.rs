@@ -257,6 +257,9 @@ pub struct PacketTotals {
     pub answered: u64,
     /// Dropped.
     pub dropped: u64,
+    /// Of the node's own trials, which are no traffic.
+    #[serde(default)]
+    pub own: u64,
 }
 
 /// `show frontends`
@@ -307,6 +310,23 @@ pub struct Rule {
     pub bytes_total: u64,
     /// Flows now.
     pub active_flows: u64,
+    /// The part of the node's own trials that were answered, 0 to 1; none: nothing is known.
+    pub availability: Option<f64>,
+    /// The same for each address, with the port that is tried.
+    pub trials: Vec<Trials>,
+}
+
+/// Trials of a rule at one address.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Trials {
+    /// The address.
+    pub address: String,
+    /// The TCP port.
+    pub port: u16,
+    /// The part that was answered, 0 to 1; none: nothing is known.
+    pub availability: Option<f64>,
+    /// Why the last one failed that did; none: none did.
+    pub last_failure: Option<String>,
 }
 
 /// `show inbound-nat-rules`

@@ -2,8 +2,9 @@
 //!
 //! `config` reads the file, `control_plane` decides (pure), `dataplane` is the only user of aya, `host`
 //! asks and sets the machine, `advertise` makes addresses known to neighbours, `daemon` ties them together, `events` keeps what operators
-//! are told of, `health` judges members by what `probes` find, `whoami` tells instances of their way out, `metrics` tells
-//! Prometheus and `systemd` the service manager, `cli` and `control_socket` talk to people.
+//! are told of, `health` judges members by what `probes` find, `availability` judges rules by how they are tried,
+//! `whoami` tells instances of their way out, `metrics` tells Prometheus and `systemd` the service manager, `cli` and
+//! `control_socket` talk to people.
 
 #![cfg_attr(
     test,
@@ -15,6 +16,7 @@
 
 pub mod advertise;
 pub mod api;
+pub mod availability;
 pub mod cli;
 pub mod clock;
 pub mod config;

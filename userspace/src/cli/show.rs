@@ -82,6 +82,10 @@ fn print_frontends(frontends: Vec<api::Frontend>) {
     print_or(&table, "no frontends");
 }
 
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
 fn print_rules(rules: Vec<api::Rule>) {
     let header = [
         "RULE",
@@ -94,8 +98,9 @@ fn print_rules(rules: Vec<api::Rule>) {
         "ACTIVE",
         "PACKETS",
         "BYTES",
+        "AVAILABILITY",
     ];
-    let mut table = Table::new(header).right([6, 7, 8, 9]);
+    let mut table = Table::new(header).right([6, 7, 8, 9, 10]);
     for rule in rules {
         table.row([
             rule.name,
@@ -108,6 +113,7 @@ fn print_rules(rules: Vec<api::Rule>) {
             rule.active_flows.to_string(),
             rule.packets_total.to_string(),
             bytes(rule.bytes_total),
+            rule.availability.map_or_else(|| "-".to_owned(), percent),
         ]);
     }
     print_or(&table, "no rules");

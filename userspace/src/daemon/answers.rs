@@ -102,6 +102,7 @@ impl Daemon {
             census: &self.census,
             health: self.probing.health(),
             taking: &self.probing.taking,
+            trials: self.trials.availability(),
             now: self.moment(),
         })
     }

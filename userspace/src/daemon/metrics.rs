@@ -19,8 +19,8 @@ use crate::control_plane::{Census, SnatDestinations, SnatWay};
 use crate::dataplane::{CounterReader, Flows};
 use crate::health::{View, targets};
 use crate::metrics::{
-    Asked, Condition, FlowTable, Gather, MetricsServer, Probes, Pulse, Reloads, Traffic, Values,
-    backends, counted_for, why_not_ready,
+    Asked, Condition, FlowTable, Gather, MetricsServer, Probes, Pulse, Reloads, RuleAvailability,
+    Traffic, Values, backends, counted_for, why_not_ready,
 };
 
 /// What is served, and what of it is known to no table.
@@ -141,6 +141,7 @@ struct Parts {
     frontends: BTreeMap<String, Vec<u32>>,
     carried: Carried,
     reloads: Reloads,
+    availability: Vec<RuleAvailability>,
 }
 
 impl Daemon {
@@ -254,6 +255,7 @@ impl Daemon {
             frontends,
             carried: self.metrics.carried.clone(),
             reloads: self.metrics.reloads,
+            availability: self.trials.measured(self.started.elapsed()),
             config,
         };
         Some(Box::new(move || parts.read()))
@@ -296,6 +298,7 @@ impl Parts {
             ],
             backends: backends(&self.config, &self.health),
             probes: probes.of_members(&self.config, &targets(&self.config)),
+            availability: self.availability,
             snat: snat.lines(None),
             connections: connections(&self.config, &counts),
         })

@@ -2,6 +2,7 @@
 //! sweep) to the control plane, and what it decides to the data plane.
 
 mod answers;
+mod availability;
 mod events;
 mod explain;
 mod flows;
@@ -120,6 +121,7 @@ pub struct Daemon {
     probing: probing::Probing,
     metrics: metrics::Metrics,
     systemd: Systemd,
+    trials: availability::Trials,
 }
 
 /// What wakes the loop.
@@ -181,6 +183,8 @@ impl Daemon {
         let mut drain_look = tokio::time::interval(leaving::LOOK);
         drain_look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut watchdog = self.systemd.watchdog_interval().map(tokio::time::interval);
+        let mut trial_look = tokio::time::interval(availability::LOOK);
+        trial_look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // What changed between the first look at the host and the subscription.
         self.host_changed(HostChange {
             interfaces: true,
@@ -202,6 +206,7 @@ impl Daemon {
                 _ = snat_look.tick() => self.look_at_snat(),
                 Some(found) = sources.found.recv() => self.found(found, &mut sources.found),
                 _ = drain_look.tick() => self.look_at_drains(),
+                _ = trial_look.tick() => self.look_at_trials(),
                 Some(counted) = sources.snat_counts.recv() => self.snat_counted(counted),
                 Some(asked) = sources.asked.recv() => self.asked(asked).await,
                 () = tick(&mut watchdog) => self.systemd.alive(),

@@ -72,6 +72,7 @@ impl Daemon {
         self.probing.prober.configure(probed);
         self.durations().keep(self.probing.health.targets());
         self.control_plane.set_health(self.probing.health.view());
+        self.trials.configure(config, now.uptime);
         self.keep_health(now);
     }
 

@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 use anyhow::{Context, Result, bail};
 use tokio::sync::{mpsc, watch};
 
+use super::availability::Trials;
 use super::frontend_counters::Carried;
 use super::leaving::Leaving;
 use super::metrics::Metrics;
@@ -152,6 +153,7 @@ async fn begin(
         probing,
         metrics,
         systemd: Systemd::from_environment(),
+        trials: Trials::new(),
     };
     let bring_up = |daemon: &mut Daemon| -> Result<()> {
         daemon.handle(Event::Host(host.clone()))?;

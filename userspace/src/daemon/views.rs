@@ -8,6 +8,7 @@ use forebay_common::reason::{Fate, Reason};
 use serde_json::{Value, json};
 
 use crate::api;
+use crate::availability::Availability;
 use crate::config::model::{
     AdminState, Advertise, Config, Distribution, Forwarding, InboundNatRule, MemberRef, NatTarget,
     Ports, Protocol, Rule,
@@ -30,6 +31,8 @@ pub(super) struct View<'v> {
     pub health: &'v Health,
     /// Whom the tables send new flows to.
     pub taking: &'v Whose,
+    /// How the rules that are tried are found.
+    pub trials: &'v Availability,
     /// Now.
     pub now: Moment,
 }
@@ -132,6 +135,17 @@ impl View<'_> {
 
     /// `show rules`
     pub(super) fn rules(&self, counters: impl Fn(u32) -> RuleCounters) -> Vec<api::Rule> {
+        let now = self.now.uptime;
+        let mut trials: HashMap<&str, Vec<api::Trials>> = HashMap::new();
+        for row in self.trials.rows(now) {
+            let of_rule = trials.entry(&row.target.rule).or_default();
+            of_rule.push(api::Trials {
+                address: row.target.address.to_string(),
+                port: row.port,
+                availability: row.share,
+                last_failure: row.last_failure.map(|failure| failure.to_string()),
+            });
+        }
         let view = |rule: &Rule| {
             let id = self.ids.rules.get(&rule.name).unwrap_or(0);
             let counted = counters(id);
@@ -165,6 +179,8 @@ impl View<'_> {
                 packets_total: counted.packets_to_instance + counted.packets_from_instance,
                 bytes_total: counted.bytes_to_instance + counted.bytes_from_instance,
                 active_flows: self.flows_of(id),
+                availability: self.trials.of_rule(&rule.name, now),
+                trials: trials.remove(rule.name.as_str()).unwrap_or_default(),
             }
         };
         self.config.rules.iter().map(view).collect()
@@ -303,7 +319,7 @@ pub(super) fn totals(reasons: &BTreeMap<Reason, u64>) -> api::PacketTotals {
             Fate::Pass => totals.passed += count,
             Fate::Answer => totals.answered += count,
             Fate::Drop => totals.dropped += count,
-            Fate::Own => {}
+            Fate::Own => totals.own += count,
         }
     }
     totals

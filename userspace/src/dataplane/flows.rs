@@ -182,7 +182,7 @@ where
         Ok(())
     }
 
-    /// Shows every untrusted entry to `see` until it returns false.
+    /// Shows every untrusted entry to `see` until it returns false. Those of the node's own trials are nobody's.
     pub fn visit_untrusted(
         &self,
         mut see: impl FnMut(&FlowKey<A>, &Flow<A>) -> bool,
@@ -194,7 +194,8 @@ where
             let map = self.untrusted.as_fd();
             let count = sys::lookup_batch(map, &mut cursor, &mut numbers, &mut sets)
                 .context("read untrusted flows")?;
-            for entry in sets.iter().take(count).flat_map(UntrustedSet::entries) {
+            let entries = sets.iter().take(count).flat_map(UntrustedSet::entries);
+            for entry in entries.filter(|entry| !is_of_trial(&entry.key)) {
                 if !see(&entry.key, &entry.flow) {
                     return Ok(());
                 }
@@ -367,6 +368,10 @@ where
         }
         Ok(taken)
     }
+}
+
+fn is_of_trial<A: FlowFamily>(key: &FlowKey<A>) -> bool {
+    key.source == A::TRIALS || key.destination == A::TRIALS
 }
 
 fn pages<A: FlowFamily>() -> (Vec<FlowKey<A>>, Vec<Flow<A>>) {

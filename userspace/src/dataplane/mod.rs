@@ -12,6 +12,7 @@ mod resize;
 mod snat;
 mod sys;
 mod tables;
+mod trials;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -58,6 +59,7 @@ struct Loaded {
     clocks_program: OwnedFd,
     moving: OwnedFd,
     occupied: OwnedFd,
+    trials: trials::Trials,
 }
 
 /// A data plane that has just been opened.
@@ -91,6 +93,7 @@ fn load(pins: &Pins, flow_pins: &[FlowPins; 2], sizes: Sizes) -> Result<(Loaded,
     let moving = descriptor(object::map(&mut object, names::MOVING)?)?;
     let occupied = descriptor(object::map(&mut object, names::OCCUPIED)?)?;
     let clocks_program = program_descriptor(&mut object, names::CLOCKS_PROGRAM)?;
+    let trials = trials::Trials::take(&mut object)?;
     let counters = counters::Counters::take(&mut object)?;
     let tables = tables::Tables::take(&mut object)?;
     log::follow(&mut object)?;
@@ -102,6 +105,7 @@ fn load(pins: &Pins, flow_pins: &[FlowPins; 2], sizes: Sizes) -> Result<(Loaded,
         clocks_program,
         moving,
         occupied,
+        trials,
     };
     Ok((loaded, flows))
 }

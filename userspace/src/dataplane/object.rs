@@ -18,7 +18,7 @@ const OLDEST_KERNEL: (u32, u32) = (6, 1);
 
 /// Tables that outlive the daemon, beside those of flows: everything but what one program alone writes and reads. While a new
 /// program takes the place of an old one, stages of one meet notes of the other: scratch space too.
-const PINNED: [&str; 42] = [
+const PINNED: [&str; 43] = [
     names::SETTINGS,
     names::MOVING,
     names::UNTRUSTED4,
@@ -58,6 +58,7 @@ const PINNED: [&str; 42] = [
     names::SCRATCH6,
     names::FRAGMENTS4,
     names::FRAGMENTS6,
+    names::TRIALS,
     names::TX_PORTS,
     names::REASONS,
     names::RULE_COUNTERS,

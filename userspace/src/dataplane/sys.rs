@@ -8,7 +8,7 @@ use std::path::Path;
 
 use forebay_common::abi::{
     Backend, Bound, Owner, PortKey, PortPrefix, PublicIp, RetireBatch, Reverse, ReverseKey, Rule,
-    RuleCounters, Settings, SnatRange, Way, WayCounters, WayKey,
+    RuleCounters, Settings, SnatRange, Trial, Way, WayCounters, WayKey,
 };
 use forebay_common::family::{Family, V4, V6};
 use forebay_common::flow::{Flow, FlowKey, UntrustedSet};
@@ -58,7 +58,8 @@ plain!(
     RuleCounters,
     forebay_common::abi::VlanKey,
     forebay_common::abi::Interface,
-    Way
+    Way,
+    Trial
 );
 plain!(RetireBatch<V4>, RetireBatch<V6>);
 plain!(UntrustedSet<V4>, UntrustedSet<V6>);
@@ -268,6 +269,43 @@ pub(super) fn run_program(program: BorrowedFd<'_>) -> io::Result<()> {
         data_size_in: frame.len() as u32,
         data_in: frame.as_ptr() as u64,
         repeat: 1,
+        ..TestRunAttributes::default()
+    };
+    bpf(PROG_TEST_RUN, &mut attributes).map(drop)
+}
+
+/// `BPF_F_TEST_XDP_LIVE_FRAMES`
+const LIVE_FRAMES: u32 = 1 << 1;
+
+/// `struct xdp_md`
+#[repr(C)]
+#[derive(Default)]
+struct FrameContext {
+    data: u32,
+    data_end: u32,
+    data_meta: u32,
+    ingress_ifindex: u32,
+    rx_queue_index: u32,
+    egress_ifindex: u32,
+}
+
+/// Runs an XDP program on a frame as if it had come in on an interface; what the program does with it really
+/// happens.
+pub(super) fn run_live(program: BorrowedFd<'_>, frame: &[u8], ifindex: u32) -> io::Result<()> {
+    let context = FrameContext {
+        data_end: frame.len() as u32,
+        ingress_ifindex: ifindex,
+        ..FrameContext::default()
+    };
+    let mut attributes = TestRunAttributes {
+        prog_fd: program.as_raw_fd() as u32,
+        data_size_in: frame.len() as u32,
+        data_in: frame.as_ptr() as u64,
+        ctx_size_in: size_of::<FrameContext>() as u32,
+        ctx_in: &raw const context as u64,
+        repeat: 1,
+        batch_size: 1,
+        flags: LIVE_FRAMES,
         ..TestRunAttributes::default()
     };
     bpf(PROG_TEST_RUN, &mut attributes).map(drop)

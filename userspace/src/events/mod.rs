@@ -64,6 +64,10 @@ pub enum EventKind {
     BackendDown,
     /// No member of a rule is up.
     NoHealthyBackends,
+    /// Trials of a frontend's rules fail.
+    DataPathAvailabilityWarning,
+    /// Most trials of a frontend's rules fail.
+    DataPathAvailabilityCritical,
 }
 
 impl EventKind {
@@ -77,6 +81,8 @@ impl EventKind {
             Self::BackendUp => "BackendUp",
             Self::BackendDown => "BackendDown",
             Self::NoHealthyBackends => "NoHealthyBackends",
+            Self::DataPathAvailabilityWarning => "DataPathAvailabilityWarning",
+            Self::DataPathAvailabilityCritical => "DataPathAvailabilityCritical",
         }
     }
 
@@ -84,8 +90,13 @@ impl EventKind {
     pub const fn severity(self) -> Severity {
         match self {
             Self::ConfigLoaded | Self::BackendUp => Severity::Info,
-            Self::ConfigRejected | Self::HighSnatPortUsage | Self::BackendDown => Severity::Warning,
-            Self::SnatPortExhaustion | Self::NoHealthyBackends => Severity::Critical,
+            Self::ConfigRejected
+            | Self::HighSnatPortUsage
+            | Self::BackendDown
+            | Self::DataPathAvailabilityWarning => Severity::Warning,
+            Self::SnatPortExhaustion
+            | Self::NoHealthyBackends
+            | Self::DataPathAvailabilityCritical => Severity::Critical,
         }
     }
 }

@@ -104,6 +104,12 @@ impl Lines<'_> {
         self.encoder.encode_family(&labels)?.encode_gauge(&value)
     }
 
+    /// A gauge that is a part of a whole.
+    pub(super) fn part<const N: usize>(&mut self, labels: [&str; N], value: f64) -> fmt::Result {
+        let labels = self.labels(labels);
+        self.encoder.encode_family(&labels)?.encode_gauge(&value)
+    }
+
     /// `buckets`: upper bounds, and how many are in each but not in the one before.
     pub(super) fn histogram<const N: usize>(
         &mut self,

@@ -7,6 +7,7 @@
 //! A new family: a `Family` and what writes it in the file of its subject, its values in [`Values`], a line in
 //! `docs/metrics.md`. A new subject: a file, and a line in `SUBJECTS`.
 
+mod availability;
 mod backends;
 mod exposition;
 mod families;
@@ -24,6 +25,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+pub use availability::RuleAvailability;
 pub use backends::{Backend, backends};
 pub use exposition::{Format, text};
 pub use families::{Family, Kind};
@@ -39,12 +41,13 @@ use crate::api;
 use families::Subject;
 
 /// Every subject, in the order of the text.
-static SUBJECTS: [&Subject; 6] = [
+static SUBJECTS: [&Subject; 7] = [
     &node::SUBJECT,
     &traffic::SUBJECT,
     &flows::SUBJECT,
     &backends::SUBJECT,
     &probes::SUBJECT,
+    &availability::SUBJECT,
     &snat::SUBJECT,
 ];
 
@@ -73,6 +76,8 @@ pub struct Values {
     pub backends: Vec<Backend>,
     /// How long probes took.
     pub probes: Vec<ProbeDurations>,
+    /// Of the rules that are tried, by address.
+    pub availability: Vec<RuleAvailability>,
     /// As `show snat` has them.
     pub snat: Vec<api::Snat>,
     /// What became of flows to the outside.

@@ -46,6 +46,12 @@ fn values() -> Values {
             is_up: true,
         }],
         probes: probes.of_members(&config.config, &targets(&config.config)),
+        availability: vec![RuleAvailability {
+            frontend: "f".to_owned(),
+            rule: "r".to_owned(),
+            address: [203, 0, 113, 1].into(),
+            share: 0.75,
+        }],
         snat: Vec::new(),
         connections: vec![SnatConnections {
             instance: "i".to_owned(),
@@ -98,6 +104,7 @@ fn the_older_format_describes_counters_by_the_name_of_their_lines() {
          forebay_probe_duration_seconds_count{pool=\"p\",instance=\"i\",address=\"10.0.1.1\"} 3\n",
         "forebay_probe_duration_seconds_bucket{le=\"0.005\",pool=\"p\",instance=\"i\",address=\"10.0.1.1\"} 2\n",
         "forebay_probe_duration_seconds_bucket{le=\"+Inf\",pool=\"p\",instance=\"i\",address=\"10.0.1.1\"} 3\n",
+        "forebay_data_path_availability_ratio{frontend=\"f\",rule=\"r\",address=\"203.0.113.1\"} 0.75\n",
         "forebay_snat_connections_total{instance=\"i\",address=\"10.0.1.1\",protocol=\"tcp\",state=\"failed\"} 6\n",
     ] {
         assert!(text.contains(block), "{block}\nis not in\n{text}");
