@@ -8,4 +8,4 @@ mod untrusted;
 pub use entry::{Flow, FlowKey, FlowRef, Hop};
 pub use expiry::{Timeouts, is_over, lifetime};
 pub use state::{Direction, FlowKind, FlowState, Seen, marks, state_of};
-pub use untrusted::{Place, SetRef, Untrusted, UntrustedSet, WAYS};
+pub use untrusted::{Entry, Place, SetRef, Untrusted, UntrustedSet, WAYS};

@@ -2,8 +2,8 @@
 //!
 //! Anybody can make first packets, so what they leave behind must not crowd out anything. A key has its
 //! place in one set of [`WAYS`] slots, of which the one used longest ago is overwritten. Nobody locks: an
-//! entry is copied out and back in whole, with a tag over all of it, and one of which the tag is wrong
-//! because another CPU was writing is not there.
+//! entry is copied out and back in whole, with a tag over all of it. One of which the tag is wrong is being
+//! written by another CPU, or was by two at once, and then is not there.
 
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -16,6 +16,21 @@ pub const WAYS: usize = 8;
 
 /// The last slot; also the bits of a slot's number.
 const LAST: u32 = WAYS as u32 - 1;
+
+/// How long after its write began an entry with a wrong tag may still be in another CPU's hands, jiffies.
+const WRITING: u32 = 64;
+
+/// What is found at a key's place, as a word that fits a register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Entry {
+    /// Nothing, or what two CPUs left that wrote at once.
+    Absent = 0,
+    /// Another CPU is writing it.
+    Busy = 1,
+    /// The key's entry.
+    There = 2,
+}
 
 /// One direction of an untrusted flow.
 #[repr(C)]
@@ -94,6 +109,20 @@ impl Place {
     #[inline(always)]
     pub fn signature(self) -> u32 {
         (self.hash >> 32) as u32 | 1
+    }
+}
+
+/// A slot's number, by way of a word of memory.
+///
+/// VERIFIER: it knows the number that a search ended with, and would follow all that comes after once for each.
+/// What it reads from a map it does not know.
+#[inline(always)]
+fn anyone(slot: u32, word: &mut u64) -> u32 {
+    let word = &raw mut *word;
+    // SAFETY: a word that is borrowed for this.
+    unsafe {
+        word.write_volatile(u64::from(slot));
+        word.read_volatile() as u32
     }
 }
 
@@ -194,12 +223,14 @@ impl<A: Family> SetRef<'_, A> {
         .cast()
     }
 
-    /// Copies the entry of a key; false if it is not there, and then `into` holds nothing of use.
+    /// Copies the entry of a key; `into` holds nothing of use if it is not there. `now` is the low word of
+    /// jiffies.
     #[inline(always)]
-    pub fn load(self, place: Place, key: &FlowKey<A>, into: &mut Untrusted<A>) -> bool {
+    pub fn load(self, place: Place, key: &FlowKey<A>, into: &mut Untrusted<A>, now: u32) -> Entry {
         let Some(slot) = self.find(place) else {
-            return false;
+            return Entry::Absent;
         };
+        let slot = anyone(slot, &mut into.tag);
         let (from, to) = (self.words(slot), (&raw mut *into).cast::<u64>());
         let (mut word, mut sum, mut factor) = (1, ODD, ODD);
         // SAFETY: both are entries of so many aligned words, without padding.
@@ -215,14 +246,48 @@ impl<A: Family> SetRef<'_, A> {
             factor = factor.wrapping_mul(ODD);
             word += 1;
         }
-        tag == sum && into.key == *key
+        if tag != sum {
+            return if now.wrapping_sub(self.stamp(slot)) <= WRITING {
+                Entry::Busy
+            } else {
+                Entry::Absent
+            };
+        }
+        if into.key == *key {
+            Entry::There
+        } else {
+            Entry::Absent
+        }
+    }
+
+    /// When a slot was last written.
+    #[inline(always)]
+    fn stamp(self, slot: u32) -> u32 {
+        let set = self.set.as_ptr();
+        // SAFETY: `new` promises a valid set; the mask keeps within its stamps.
+        unsafe {
+            (&raw const (*set).stamps)
+                .cast::<u32>()
+                .add((slot & LAST) as usize)
+                .read_volatile()
+        }
     }
 
     /// Writes an entry to the slot of its key, or else over the one that was written longest ago. `now` is
-    /// the low word of jiffies.
+    /// the low word of jiffies; it is written first, for whoever finds the entry half written. The entry's own tag
+    /// is not looked at, and of no use afterwards.
     #[inline(always)]
-    pub fn store(self, place: Place, entry: &Untrusted<A>, now: u32) {
-        let slot = self.locate(place, now);
+    pub fn store(self, place: Place, entry: &mut Untrusted<A>, now: u32) {
+        let slot = anyone(self.locate(place, now), &mut entry.tag);
+        let index = (slot & LAST) as usize;
+        let set = self.set.as_ptr();
+        // SAFETY: the index is within the set by the mask.
+        unsafe {
+            (&raw mut (*set).stamps)
+                .cast::<u32>()
+                .add(index)
+                .write_volatile(now);
+        }
         let (from, to) = ((&raw const *entry).cast::<u64>(), self.words(slot));
         let (mut word, mut sum, mut factor) = (1, ODD, ODD);
         while word < Self::WORDS {
@@ -236,15 +301,9 @@ impl<A: Family> SetRef<'_, A> {
             factor = factor.wrapping_mul(ODD);
             word += 1;
         }
-        let index = (slot & LAST) as usize;
-        let set = self.set.as_ptr();
         // SAFETY: the words are of the slot; index and slot are within the set by the mask.
         unsafe {
             to.write_volatile(sum);
-            (&raw mut (*set).stamps)
-                .cast::<u32>()
-                .add(index)
-                .write_volatile(now);
             let signatures = (&raw mut (*set).signatures).cast::<u32>();
             signatures.add(index).write_volatile(place.signature());
         }
@@ -317,16 +376,21 @@ mod tests {
         }
 
         fn put(&self, number: u32, now: u32) {
-            let entry = entry(number);
-            self.set().store(place(&entry.key), &entry, now);
+            let mut entry = entry(number);
+            self.set().store(place(&entry.key), &mut entry, now);
         }
 
         fn has(&self, number: u32) -> bool {
             let wanted = entry(number);
             let mut found = Untrusted::default();
-            let is_there = self.set().load(place(&wanted.key), &wanted.key, &mut found);
-            assert!(!is_there || found.flow == wanted.flow);
-            is_there
+            let entry = self.load(number, &mut found, u32::MAX / 2);
+            assert!(entry != Entry::There || found.flow == wanted.flow);
+            entry == Entry::There
+        }
+
+        fn load(&self, number: u32, into: &mut Untrusted<V4>, now: u32) -> Entry {
+            let key = entry(number).key;
+            self.set().load(place(&key), &key, into, now)
         }
     }
 
@@ -389,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_entry_is_not_there() {
+    fn a_torn_entry_is_busy_while_it_may_be_written_and_then_not_there() {
         let table = Table::new();
         table.put(1, 5);
         let words = size_of::<Untrusted<V4>>() / 8;
@@ -405,7 +469,10 @@ mod tests {
             unsafe {
                 let value = at.add(word).read();
                 at.add(word).write(value ^ 1 << (word % 64));
-                assert!(!table.has(1), "word {word}");
+                let mut into = Untrusted::default();
+                assert_eq!(table.load(1, &mut into, 5), Entry::Busy, "word {word}");
+                assert_eq!(table.load(1, &mut into, 5 + WRITING), Entry::Busy);
+                assert_eq!(table.load(1, &mut into, 6 + WRITING), Entry::Absent);
                 at.add(word).write(value);
             }
             assert!(table.has(1));

@@ -4,7 +4,7 @@
 //! what has ended begins anew, and what is over makes room.
 
 use super::claim::{Claim, Claimed};
-use super::untrusted::{self, begin};
+use super::untrusted::{self, Owner, begin};
 use super::{service, sources};
 use crate::abi::{LOCKS, Rule};
 use crate::family::Family;
@@ -207,12 +207,14 @@ fn reserve<A: Family, T: Tables<A>>(
         return Placed::Busy;
     }
     let now = tables.now();
-    let placed = if untrusted::has_other_owner(tables, scratch, settings, now) {
-        Placed::Taken
-    } else {
-        fill_both(scratch, rule, flags, now);
-        untrusted::keep(tables, &scratch.pair);
-        Placed::New
+    let placed = match untrusted::other_owner(tables, scratch, settings, now) {
+        Owner::Other => Placed::Taken,
+        Owner::Unclear => Placed::Busy,
+        Owner::Free => {
+            fill_both(scratch, rule, flags, now);
+            untrusted::keep(tables, &mut scratch.pair);
+            Placed::New
+        }
     };
     tables.unlock(number);
     placed

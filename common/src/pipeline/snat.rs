@@ -9,7 +9,7 @@
 
 use super::claim::{Claim, Claimed};
 use super::life::is_quiet;
-use super::untrusted::{self, begin};
+use super::untrusted::{self, Owner, begin};
 use crate::abi::{POSITIONS, Position, Settings, Way};
 use crate::family::Family;
 use crate::flow::{Direction, FlowKey, FlowKind, FlowRef, Place, Seen};
@@ -397,8 +397,8 @@ fn attempt<A: Family, T: Tables<A>>(tables: &T, scratch: &mut Scratch<A>) -> Fou
     take(tables, scratch, settings, now)
 }
 
-/// Whether an outsider's flow that waits to be trusted has the reply key of the flow: its rule takes in ports that
-/// instances go out by.
+/// Whether an outsider's flow that waits to be trusted has the reply key of the flow, or may have: its rule takes in
+/// ports that instances go out by.
 ///
 /// `#[inline(never)]`: two callers.
 #[inline(never)]
@@ -409,9 +409,9 @@ pub(super) fn is_taken_untrusted<A: Family, T: Tables<A>>(
     now: u64,
 ) -> bool {
     scratch.other = scratch.pair.key;
-    let is_taken = untrusted::has_other_owner(tables, scratch, settings, now);
+    let owner = untrusted::other_owner(tables, scratch, settings, now);
     name_keys(scratch);
-    is_taken
+    owner != Owner::Free
 }
 
 /// The keys of the flow, or of its mapping, with the port at hand.

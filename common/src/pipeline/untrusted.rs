@@ -10,7 +10,7 @@ use super::life::is_quiet;
 use crate::abi::Settings;
 use crate::family::Family;
 use crate::flow::{
-    Direction, FlowKey, FlowKind, FlowRef, Place, Seen, Untrusted, is_over, lifetime,
+    Direction, Entry, FlowKey, FlowKind, FlowRef, Place, Seen, Untrusted, is_over, lifetime,
 };
 use crate::tables::{Scratch, Tables};
 use crate::wire::{TCP, Transport, tcp_flags};
@@ -22,27 +22,35 @@ const WINDOW: u32 = 1 << 16;
 
 /// Copies the entry of a key into `into`; false if there is none, and then `into` holds nothing of use.
 ///
-/// `#[inline(never)]`: one copy of it, for all who ask.
-#[inline(never)]
+#[inline(always)]
 pub(super) fn find<A: Family, T: Tables<A>>(
     tables: &T,
     key: &FlowKey<A>,
     into: &mut Untrusted<A>,
 ) -> bool {
+    read(tables, key, into) == Entry::There
+}
+
+/// Copies the entry of a key into `into`, which holds nothing of use if it is not there.
+///
+/// `#[inline(never)]`: one copy of it, for all who ask.
+#[inline(never)]
+fn read<A: Family, T: Tables<A>>(tables: &T, key: &FlowKey<A>, into: &mut Untrusted<A>) -> Entry {
     let Some(settings) = tables.settings() else {
-        return false;
+        return Entry::Absent;
     };
     let place = Place::of(settings.hash_key, key);
-    tables
-        .untrusted_set(place.set(settings.untrusted_mask))
-        .is_some_and(|set| set.load(place, key, into))
+    match tables.untrusted_set(place.set(settings.untrusted_mask)) {
+        Some(set) => set.load(place, key, into, tables.now() as u32),
+        None => Entry::Absent,
+    }
 }
 
 /// Writes an entry back, or makes it.
 ///
 /// `#[inline(never)]`: as above.
 #[inline(never)]
-pub(super) fn keep<A: Family, T: Tables<A>>(tables: &T, entry: &Untrusted<A>) {
+pub(super) fn keep<A: Family, T: Tables<A>>(tables: &T, entry: &mut Untrusted<A>) {
     let Some(settings) = tables.settings() else {
         return;
     };
@@ -118,14 +126,26 @@ fn is_over_alone<A: Family>(entry: &mut Untrusted<A>, settings: &Settings, now: 
     is_over(now, flow.last_seen(), lifetime)
 }
 
-/// Whether a live flow other than that of `scratch.key` has the reply key `scratch.other`.
+/// Who has a reply key, as a word that fits a register.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum Owner {
+    /// Nobody else.
+    Free,
+    /// Another flow, which is alive.
+    Other,
+    /// Another CPU is writing one of the entries that tell.
+    Unclear,
+}
+
+/// Who has the reply key `scratch.other`, apart from the flow of `scratch.key`.
 #[inline(always)]
-pub(super) fn has_other_owner<A: Family, T: Tables<A>>(
+pub(super) fn other_owner<A: Family, T: Tables<A>>(
     tables: &T,
     scratch: &mut Scratch<A>,
     settings: &Settings,
     now: u64,
-) -> bool {
+) -> Owner {
     let Scratch {
         key,
         other,
@@ -134,18 +154,31 @@ pub(super) fn has_other_owner<A: Family, T: Tables<A>>(
         pair,
         ..
     } = scratch;
-    if !find(tables, other, pair) {
-        return false;
+    match read(tables, other, pair) {
+        Entry::Absent => return Owner::Free,
+        Entry::Busy => return Owner::Unclear,
+        Entry::There => {}
     }
     *third = FlowRef::over(&mut pair.flow).reply_key(key.protocol);
     if third == key {
-        return false;
+        return Owner::Free;
+    }
+    if !is_over_alone(pair, settings, now) {
+        return Owner::Other;
     }
     // A flow without answers lives by its requests.
-    !is_over_alone(pair, settings, now)
-        || (find(tables, third, own)
-            && FlowRef::over(&mut own.flow).reply_key(key.protocol) == *other
-            && !is_over_alone(own, settings, now))
+    match read(tables, third, own) {
+        Entry::Absent => return Owner::Free,
+        Entry::Busy => return Owner::Unclear,
+        Entry::There => {}
+    }
+    if FlowRef::over(&mut own.flow).reply_key(key.protocol) == *other
+        && !is_over_alone(own, settings, now)
+    {
+        Owner::Other
+    } else {
+        Owner::Free
+    }
 }
 
 /// What of a packet concerns its untrusted flow.
@@ -214,7 +247,7 @@ pub(super) fn settle<A: Family, T: Tables<A>>(
     let speaks = direction == Direction::FromInstance && news.flags & tells != 0;
     let proves = is_proof(&scratch.own, direction, news);
     if !(pair_is_at_hand || speaks || proves || events.0 & !seen != 0) {
-        keep(tables, &scratch.own);
+        keep(tables, &mut scratch.own);
         return;
     }
     if !pair_is_at_hand {
@@ -250,8 +283,8 @@ pub(super) fn settle<A: Family, T: Tables<A>>(
             return;
         }
     }
-    keep(tables, &scratch.own);
-    keep(tables, &scratch.pair);
+    keep(tables, &mut scratch.own);
+    keep(tables, &mut scratch.pair);
 }
 
 /// Whether a packet may prove that both sides talk: a client that acknowledges what only the instance can have
