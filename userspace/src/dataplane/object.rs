@@ -1,8 +1,11 @@
 //! The embedded object and how it gets into the kernel.
 
+use std::panic::resume_unwind;
+use std::sync::{Mutex, PoisonError};
+
 use anyhow::{Context, Result, anyhow, bail};
 use aya::maps::{Map, ProgramArray};
-use aya::programs::Xdp;
+use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use forebay_common::abi::names;
 
@@ -15,6 +18,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fo
 
 /// Oldest kernel that is supported: its series has every feature that the program and the daemon use.
 const OLDEST_KERNEL: (u32, u32) = (6, 1);
+
+/// Programs that are verified at a time.
+const WORKERS: usize = 4;
 
 /// Tables that outlive the daemon, beside those of flows: everything but what one program alone writes and reads. While a new
 /// program takes the place of an old one, stages of one meet notes of the other: scratch space too.
@@ -101,18 +107,35 @@ pub(super) fn load(pins: &Pins, flows: &[FlowPins; 2], sizes: Sizes) -> Result<E
     }
     log::set_level(&mut loader);
     let mut object = loader.load(OBJECT).map_err(explain)?;
-    // The first program is among the stages.
-    let programs = [names::CLOCKS_PROGRAM]
-        .into_iter()
-        .chain(names::RETIRE_PROGRAMS)
-        .chain(names::STAGE_PROGRAMS);
-    for name in programs {
-        program(&mut object, name)?
-            .load()
-            .map_err(|error| explain(EbpfError::from(error)))?;
-    }
+    load_programs(&mut object).map_err(|error| explain(EbpfError::from(error)))?;
     connect_stages(&mut object)?;
     Ok(object)
+}
+
+/// Has the kernel verify the programs, several at a time: all of it takes a second of one CPU.
+fn load_programs(object: &mut Ebpf) -> Result<(), ProgramError> {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let programs = Mutex::new(object.programs_mut());
+    let next = || {
+        let mut programs = programs.lock().unwrap_or_else(PoisonError::into_inner);
+        programs.next()
+    };
+    let load_some = || {
+        while let Some((_, program)) = next() {
+            <&mut Xdp>::try_from(program)?.load()?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..workers.min(WORKERS))
+            .map(|_| scope.spawn(load_some))
+            .collect();
+        let own = load_some();
+        let others = others
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        others.chain([own]).collect()
+    })
 }
 
 /// Puts the programs of the stages where the first one looks for them. Those of a former daemon are
