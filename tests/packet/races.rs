@@ -17,16 +17,21 @@ const CONNECTIONS: u16 = 25;
 /// Races of each kind.
 const ROUNDS: u32 = 100;
 
+/// Runs a test on the live program if there are two CPUs; says why not.
+pub(crate) fn two_cpus(test: impl FnOnce(&mut Live)) {
+    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+        println!("skipped: a race needs two CPUs");
+        return;
+    }
+    with_live(test);
+}
+
 fn two_cpus_meet(test: impl Fn(&mut Live, IpVersion)) {
     two_cpus_meet_often(ROUNDS, test);
 }
 
 fn two_cpus_meet_often(rounds: u32, test: impl Fn(&mut Live, IpVersion)) {
-    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
-        println!("skipped: a race needs two CPUs");
-        return;
-    }
-    with_live(|live| {
+    two_cpus(|live| {
         for _ in 0..rounds {
             for version in IpVersion::BOTH {
                 test(live, version);

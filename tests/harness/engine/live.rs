@@ -168,6 +168,17 @@ impl Live {
     /// # Panics
     /// When there are fewer CPUs than lists.
     pub fn race(&mut self, lists: &[Vec<(Vec<u8>, &Link)>]) -> Vec<Vec<Action>> {
+        let raced = self.race_frames(lists).into_iter();
+        raced
+            .map(|list| list.into_iter().map(|(action, _)| action).collect())
+            .collect()
+    }
+
+    /// The same, with what became of each frame's bytes.
+    ///
+    /// # Panics
+    /// As above.
+    pub fn race_frames(&mut self, lists: &[Vec<(Vec<u8>, &Link)>]) -> Vec<Vec<(Action, Vec<u8>)>> {
         let program = xdp(&mut self.ebpf, names::PROGRAM).expect("the program is loaded");
         let (program, namespace) = (&*program, &self.namespace);
         let start = Barrier::new(lists.len());
@@ -177,7 +188,7 @@ impl Live {
             start.wait();
             let frames = list.iter();
             frames
-                .map(|(frame, ingress)| test_run(program, frame, ingress).0)
+                .map(|(frame, ingress)| test_run(program, frame, ingress))
                 .collect()
         };
         std::thread::scope(|scope| {
@@ -186,7 +197,7 @@ impl Live {
                 .enumerate()
                 .map(|(cpu, list)| scope.spawn(move || on_cpu(cpu, list)))
                 .collect();
-            let join = |thread: ScopedJoinHandle<'_, Vec<Action>>| {
+            let join = |thread: ScopedJoinHandle<'_, Vec<(Action, Vec<u8>)>>| {
                 thread.join().unwrap_or_else(|panic| resume_unwind(panic))
             };
             threads.into_iter().map(join).collect()

@@ -102,6 +102,24 @@ fn addresses(frame: &[u8]) -> Option<(IpAddr, IpAddr)> {
     }
 }
 
+/// Checks that what was forwarded has the address of an instance as its source only on its way to another one.
+pub(super) fn assert_hidden(frame: &[u8], forwarded: &[u8]) {
+    let Some((source, destination)) = addresses(forwarded) else {
+        panic!("forwarded what is no packet: {}", decode(frame));
+    };
+    let is_instance = |address: IpAddr| {
+        BACKENDS
+            .iter()
+            .any(|(_, host)| IpVersion::BOTH.map(|v| host.address(v)).contains(&address))
+    };
+    assert!(
+        !is_instance(source) || is_instance(destination),
+        "{} left as {}",
+        decode(frame),
+        decode(forwarded)
+    );
+}
+
 /// Errors, fragments and all: what the node sends on by itself has the address of an instance as its source
 /// only on its way to another one.
 #[test]
@@ -115,20 +133,7 @@ fn fail_closed_no_instance_is_seen_outside() {
                 if event.outcome.reason().fate() != Fate::Forward {
                     return;
                 }
-                let Some((source, destination)) = addresses(&event.outcome.frame) else {
-                    panic!("forwarded what is no packet: {}", decode(event.frame));
-                };
-                let is_instance = |address: IpAddr| {
-                    BACKENDS.iter().any(|(_, host)| {
-                        IpVersion::BOTH.map(|v| host.address(v)).contains(&address)
-                    })
-                };
-                assert!(
-                    !is_instance(source) || is_instance(destination),
-                    "{} left as {}",
-                    decode(event.frame),
-                    decode(&event.outcome.frame)
-                );
+                assert_hidden(event.frame, &event.outcome.frame);
             },
         );
     });

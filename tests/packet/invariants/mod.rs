@@ -1,9 +1,11 @@
 //! What must hold whatever the tables and whatever the frames, of the model and of the live program.
 //!
-//! One file for each invariant of the packet path, under its name: *unique*, *inverse*, *fail closed*,
-//! *never evict*, *stable*, *consistent*, *on time*, *total*, *counted*, *quiet host*. Random frames come from fixed seeds, so
-//! that a failure is there again at the next run.
+//! One file for each invariant of the packet path, under its name: *unique*, *complete*, *inverse*, *fail closed*,
+//! *never evict*, *stable*, *consistent*, *on time*, *total*, *counted*, *quiet host*; and one for several of them on two
+//! CPUs at once. Random frames come from fixed seeds, so that a failure is there again at the next run.
 
+mod at_once;
+mod complete;
 mod consistent;
 mod counted;
 mod fail_closed;

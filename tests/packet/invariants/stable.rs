@@ -10,21 +10,22 @@ use forebay_tests::world::{Flows, World};
 
 use super::{on_both, random_frames};
 
-/// What of a flow must not change.
-fn translation<A: Copy>(flow: &Flow<A>) -> (A, A, u32, u8, u32) {
+/// What of a flow must not change. A mapping idles as long as the flow over it that may do so longest.
+fn translation<A: Side>(key: &FlowKey<A>, flow: &Flow<A>) -> (A, A, u32, u8, u32) {
+    let is_mapping = [key.source, key.destination].contains(&A::default());
     (
         flow.source,
         flow.destination,
         flow.ports,
         flow.kind,
-        flow.idle_timeout,
+        flow.idle_timeout * u32::from(!is_mapping),
     )
 }
 
 /// Checks that the trusted flows of before that are still there and were alive have not changed. One that had
 /// ended may have begun anew, with the same translation. One that was marked to go may have gone, and another one
 /// have come.
-fn assert_same<A: Side>(
+pub(super) fn assert_same<A: Side>(
     before: &BTreeMap<FlowKey<A>, Flow<A>>,
     untrusted: &BTreeMap<FlowKey<A>, [u32; 2]>,
     after: &BTreeMap<FlowKey<A>, Flow<A>>,
@@ -35,7 +36,7 @@ fn assert_same<A: Side>(
     let mut compared = 0;
     for (key, flow) in trusted {
         if let Some(now) = after.get(key) {
-            assert_eq!(translation(flow), translation(now), "{key:?}");
+            assert_eq!(translation(key, flow), translation(key, now), "{key:?}");
             compared += 1;
         }
     }
