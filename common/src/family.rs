@@ -53,6 +53,11 @@ pub trait Family: Copy + Eq + Debug + Default + sealed::Sealed + 'static {
     fn sum(self) -> u64;
     /// Sum of the complemented words: adding it takes the address out of a checksum (RFC 1624).
     fn sum_complement(self) -> u64;
+    /// Writes the address, word by word.
+    ///
+    /// VERIFIER: zeroing two words at once, or copying them from where they may overlap, is a call of a function that
+    /// goes byte by byte, and that is followed through its loop at each place that calls it.
+    fn write(self, to: &mut Self);
     /// The address as one or two words, for hashing.
     fn words(self) -> (u64, Option<u64>);
     /// False for multicast, broadcast, link-local, loopback and unspecified addresses.
@@ -91,6 +96,11 @@ impl Family for V4 {
     #[inline(always)]
     fn sum_complement(self) -> u64 {
         u64::from(!self.0)
+    }
+
+    #[inline(always)]
+    fn write(self, to: &mut Self) {
+        *to = self;
     }
 
     #[inline(always)]
@@ -141,6 +151,16 @@ impl Family for V6 {
     #[inline(always)]
     fn sum_complement(self) -> u64 {
         halves(!self.0[0]) + halves(!self.0[1])
+    }
+
+    #[inline(always)]
+    fn write(self, to: &mut Self) {
+        let [first, second] = &mut to.0;
+        // SAFETY: words that are borrowed for this.
+        unsafe {
+            (&raw mut *first).write_volatile(self.0[0]);
+            (&raw mut *second).write_volatile(self.0[1]);
+        }
     }
 
     #[inline(always)]

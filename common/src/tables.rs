@@ -6,6 +6,7 @@ use crate::abi::{
 };
 use crate::family::Family;
 use crate::flow::{Direction, Flow, FlowKey, FlowRef, Hop, SetRef, Untrusted};
+use crate::pipeline::{self, News};
 use crate::reason::Reason;
 
 /// Why an entry was not inserted.
@@ -246,6 +247,34 @@ pub struct RecentPair<A> {
 
 /// Tables of one family.
 pub trait Tables<A: Family>: Shared {
+    /// [`pipeline::settle`], which a verifier may be made to follow once and by itself, as the next ones.
+    fn settle(&self, news: &News, pair_is_at_hand: bool)
+    where
+        Self: Sized,
+    {
+        pipeline::settle(self, news, pair_is_at_hand);
+    }
+    /// [`pipeline::record`].
+    fn record(&self, flow: FlowRef<'_, A>, protocol_events: u32, sequence: u32)
+    where
+        Self: Sized,
+    {
+        pipeline::record(self, flow, protocol_events, sequence);
+    }
+    /// [`pipeline::touch`].
+    fn touch(&self, flow: FlowRef<'_, A>, protocol: u32)
+    where
+        Self: Sized,
+    {
+        pipeline::touch(self, flow, protocol);
+    }
+    /// [`pipeline::range_of`].
+    fn range_of(&self, first: u32, ranges: u32, ordinal: u32) -> u32
+    where
+        Self: Sized,
+    {
+        pipeline::range_of(self, first, ranges, ordinal)
+    }
     /// The entry under a key.
     fn flow(&self, key: &FlowKey<A>) -> Option<FlowRef<'_, A>>;
     /// Inserts an entry only if the key is free, in the former flow table too; this is what makes a tuple

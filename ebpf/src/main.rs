@@ -11,6 +11,7 @@
     reason = "the macro around each program makes a public function without documentation"
 )]
 
+mod apart;
 mod frame;
 mod kernel;
 mod log;

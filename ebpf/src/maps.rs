@@ -21,6 +21,8 @@ use forebay_common::flow::{Flow, FlowKey, UntrustedSet};
 use forebay_common::reason::REASON_SLOTS;
 use forebay_common::tables::{PerCpu, RECENT_PAIRS, RecentPair, Scratch};
 
+use crate::apart::Apart;
+
 type Addresses<A> = HashMap<A, Owner, { MAX_ADDRESSES as usize }, NO_PREALLOC>;
 type Backends<A> = Array<Backend<A>, { MAX_BACKENDS as usize }>;
 pub(crate) type Flows<A> = HashMap<FlowKey<A>, Flow<A>, 131_072>;
@@ -258,7 +260,7 @@ pub(crate) fn set_clocks(jiffies: u64, boot_nanoseconds: u64) {
 }
 
 /// The maps of a family.
-pub(crate) trait Maps: Family {
+pub(crate) trait Maps: Family + Apart {
     fn flows() -> &'static Flows<Self>;
     /// The table that flows move from.
     fn former() -> &'static Flows<Self>;

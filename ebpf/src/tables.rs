@@ -292,6 +292,26 @@ fn insert<A: Maps>(flows: &Flows<A>, key: &FlowKey<A>, flow: &Flow<A>) -> Result
 
 impl<const FORMER: bool, A: Maps + FibFamily> Tables<A> for AllTables<FORMER> {
     #[inline(always)]
+    fn settle(&self, news: &pipeline::News, pair_is_at_hand: bool) {
+        A::settle(news, pair_is_at_hand);
+    }
+
+    #[inline(always)]
+    fn record(&self, flow: FlowRef<'_, A>, protocol_events: u32, sequence: u32) {
+        A::record(flow, protocol_events, sequence, FORMER);
+    }
+
+    #[inline(always)]
+    fn touch(&self, flow: FlowRef<'_, A>, protocol: u32) {
+        A::touch(flow, protocol, FORMER);
+    }
+
+    #[inline(always)]
+    fn range_of(&self, first: u32, ranges: u32, ordinal: u32) -> u32 {
+        A::range_of(first, ranges, ordinal)
+    }
+
+    #[inline(always)]
     fn flow(&self, key: &FlowKey<A>) -> Option<FlowRef<'_, A>> {
         entry(if FORMER { A::former() } else { A::flows() }, key)
     }

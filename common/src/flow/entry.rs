@@ -200,6 +200,12 @@ impl<A: Family> FlowRef<'_, A> {
         }
     }
 
+    /// The entry.
+    #[inline(always)]
+    pub fn entry(self) -> NonNull<Flow<A>> {
+        self.entry
+    }
+
     /// Takes hold of an entry that is in no table yet.
     ///
     /// Writing through it, field by field, is what keeps the compiler from calling a function that zeroes

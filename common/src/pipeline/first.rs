@@ -1,7 +1,7 @@
 //! A packet without a trusted flow: has it an untrusted one, whose is it, and may it open one?
 
 use super::open::{self, Home};
-use super::untrusted::{News, forget, known, settle};
+use super::untrusted::{News, forget, known};
 use super::{
     Goes, Outcome, Step, Terms, by_family, concerns_us, conclude, forward, goes_out_by_default,
 };
@@ -136,7 +136,9 @@ fn go_on<A: Network, F: Frame, T: Tables<A>>(
     if home == Home::New {
         tables.count_new_flow(flow.rule());
     }
-    settle(tables, scratch, &news, home == Home::New);
+    tables.settle(&news, home == Home::New);
+    // SAFETY: nobody holds it any more.
+    let scratch = unsafe { tables.scratch() }.ok_or(Reason::NotConfigured)?;
     remember_fragment(tables, scratch);
     Ok(step)
 }

@@ -1,7 +1,7 @@
 //! A packet of a known flow: next hop, rewrite, state, counters.
 
+use super::vlan;
 use super::{Goes, Step, Terms};
-use super::{mapping, vlan};
 use crate::abi::{Interface, Settings};
 use crate::family::{Family, V6};
 use crate::flow::{Direction, FlowKey, FlowKind, FlowRef, Seen};
@@ -172,7 +172,7 @@ fn resolve<A: Family, T: Tables<A>>(
         protocol: protocol_length >> 16,
     };
     if flow.kind() & FlowKind::MAPPED_BIT != 0 {
-        mapping::touch(tables, flow, key.protocol, now);
+        tables.touch(flow, key.protocol);
     }
     match tables.route(&key, protocol_length & 0xffff, ingress) {
         Route::Hop(hop) => {
@@ -237,13 +237,7 @@ fn account<const TRUSTED: bool, A: Family, T: Tables<A>>(
             Transport::Tcp(tcp) => u32::from_be(tcp.sequence.get()),
             _ => 0,
         };
-        record(
-            tables,
-            flow,
-            protocol << 8 | u32::from(events.0),
-            sequence,
-            now,
-        );
+        tables.record(flow, protocol << 8 | u32::from(events.0), sequence);
     }
     if !flow.state(protocol).has_ended() && flow.last_seen() != now {
         flow.set_last_seen(now);
@@ -259,15 +253,15 @@ fn account<const TRUSTED: bool, A: Family, T: Tables<A>>(
 
 /// Writes new events to both directions of a flow, and the time of its end when they end it.
 ///
-/// `#[inline(never)]`: few packets bring news, and the other direction's key needs stack.
-#[inline(never)]
-fn record<A: Family, T: Tables<A>>(
+/// Reached by way of [`Tables::record`].
+#[inline(always)]
+pub fn record<A: Family, T: Tables<A>>(
     tables: &T,
     flow: FlowRef<'_, A>,
     protocol_events: u32,
     sequence: u32,
-    now: u64,
 ) {
+    let now = tables.now();
     let protocol = protocol_events >> 8;
     let mut events = Seen(protocol_events as u8);
     let direction = FlowKind::direction(flow.kind());

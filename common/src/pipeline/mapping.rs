@@ -65,12 +65,10 @@ fn known<A: Family, T: Tables<A>>(tables: &T) -> Option<bool> {
         search,
         ..
     } = scratch;
-    *third = FlowKey {
-        source: key.source,
-        destination: A::default(),
-        ports: FlowKey::<A>::ports_word(key.source_port(), 0),
-        protocol: key.protocol,
-    };
+    third.source = key.source;
+    A::default().write(&mut third.destination);
+    third.ports = FlowKey::<A>::ports_word(key.source_port(), 0);
+    third.protocol = key.protocol;
     let flow = match tables.flow(third) {
         Some(flow) => flow,
         None => tables.former(third)?,
@@ -92,7 +90,7 @@ fn known<A: Family, T: Tables<A>>(tables: &T) -> Option<bool> {
     search.for_mapping = 1;
     let idle = idle_timeout(search, settings, key.protocol);
     search.for_mapping = 0;
-    search.address = flow.source();
+    flow.source().write(&mut search.address);
     search.port = u32::from((flow.ports() as u16).to_be());
     for half in [Some(flow), pair].into_iter().flatten() {
         half.set_last_seen(now);
@@ -105,14 +103,10 @@ fn known<A: Family, T: Tables<A>>(tables: &T) -> Option<bool> {
 
 /// Tells the mapping of a flow that the flow lives, and the record of its remote address if there is one.
 ///
-/// `#[inline(never)]`: about once a second for each flow, and its key needs stack.
-#[inline(never)]
-pub(super) fn touch<A: Family, T: Tables<A>>(
-    tables: &T,
-    flow: FlowRef<'_, A>,
-    protocol: u32,
-    now: u64,
-) {
+/// Reached by way of [`Tables::touch`].
+#[inline(always)]
+pub fn touch<A: Family, T: Tables<A>>(tables: &T, flow: FlowRef<'_, A>, protocol: u32) {
+    let now = tables.now();
     let is_answer = FlowKind::direction(flow.kind()) == Direction::ToInstance;
     let (source_port, destination_port) = (flow.ports() as u16, (flow.ports() >> 16) as u16);
     let mut key = if is_answer {
@@ -238,7 +232,7 @@ pub(super) fn open_one<'t, A: Family, T: Tables<A>>(
     outer: &mut FlowKey<A>,
 ) -> Option<FlowRef<'t, A>> {
     let settings = tables.settings()?;
-    outer.source = A::default();
+    A::default().write(&mut outer.source);
     outer.destination = key.destination;
     outer.ports = FlowKey::<A>::ports_word(0, key.destination_port());
     outer.protocol = key.protocol;
@@ -297,12 +291,10 @@ pub(super) fn admit<A: Family, T: Tables<A>>(tables: &T) -> Result<(), Reason> {
         search,
         ..
     } = scratch;
-    *third = FlowKey {
-        source: A::default(),
-        destination: key.destination,
-        ports: FlowKey::<A>::ports_word(0, key.destination_port()),
-        protocol: key.protocol,
-    };
+    A::default().write(&mut third.source);
+    third.destination = key.destination;
+    third.ports = FlowKey::<A>::ports_word(0, key.destination_port());
+    third.protocol = key.protocol;
     let mapping = tables.flow(third).ok_or(Reason::Unsolicited)?;
     if mapping.kind() & FlowKind::MAPPED_BIT == 0 {
         third.source = key.source;
@@ -313,13 +305,11 @@ pub(super) fn admit<A: Family, T: Tables<A>>(tables: &T) -> Result<(), Reason> {
     }
     own.key = *key;
     let inner_port = (mapping.ports() >> 16) as u16;
-    pair.key = FlowKey {
-        source: mapping.destination(),
-        destination: key.source,
-        ports: FlowKey::<A>::ports_word(u16::from_be(inner_port), key.source_port()),
-        protocol: key.protocol,
-    };
-    search.source = mapping.destination();
+    mapping.destination().write(&mut pair.key.source);
+    pair.key.destination = key.source;
+    pair.key.ports = FlowKey::<A>::ports_word(u16::from_be(inner_port), key.source_port());
+    pair.key.protocol = key.protocol;
+    mapping.destination().write(&mut search.source);
     search.destination_port = u32::from(key.source_port());
     Ok(())
 }

@@ -116,7 +116,7 @@ fn open<A: Family, T: Tables<A>>(tables: &T, device: u32, flags: u32) -> Result<
         on_mapping::<A, T>(tables, kind)
     } else {
         // Which address it will have is not known yet.
-        search.search.address = A::default();
+        A::default().write(&mut search.search.address);
         mapping::enter::<A, T>(tables)?;
         snat::search::<A, T>(tables, false)
     };
@@ -194,7 +194,7 @@ fn aim<A: Family, T: Tables<A>>(tables: &T) -> Result<bool, Reason> {
     };
     if owner.roles & Owner::PUBLIC_IP != 0 {
         let public = tables.public_ip(key.destination).ok_or(Reason::NoRoute)?;
-        search.destination = public.other;
+        public.other.write(&mut search.destination);
         return Ok(true);
     }
     if owner.roles & Owner::FRONTEND == 0 {
@@ -203,7 +203,7 @@ fn aim<A: Family, T: Tables<A>>(tables: &T) -> Result<bool, Reason> {
     if owner.roles & Owner::SNAT != 0
         && let Some(mapping) = mapping::open_one(tables, key, &mut scratch.third)
     {
-        search.destination = mapping.destination();
+        mapping.destination().write(&mut search.destination);
         search.destination_port = u32::from(u16::from_be((mapping.ports() >> 16) as u16));
         search.door = u32::from(mapping.kind() & mapping::OPEN);
         return Ok(true);
@@ -263,9 +263,9 @@ fn standing<A: Family, T: Tables<A>>(
     if claim.has_ended(flow, other, key.protocol) {
         // The port that it had is its own as long as its reply key is.
         let kind = flow.kind();
-        scratch.search.address = flow.source();
+        flow.source().write(&mut scratch.search.address);
         scratch.search.port = u32::from(u16::from_be(flow.ports() as u16));
-        scratch.search.destination = flow.destination();
+        flow.destination().write(&mut scratch.search.destination);
         scratch.search.destination_port = u32::from(u16::from_be((flow.ports() >> 16) as u16));
         scratch.search.kind = u32::from(kind);
         scratch.search.way.idle = flow.idle_timeout();
@@ -316,7 +316,7 @@ fn choose_way<A: Family, T: Tables<A>>(tables: &T, is_hairpin: bool) -> Result<(
         }
         _ => return Err(Reason::NoOutbound),
     };
-    search.way = *way;
+    copy(way, &mut search.way);
     let mut kind = way.flags >> Way::KIND_SHIFT & 0x0f;
     if is_hairpin {
         kind = FlowKind::Hairpin as u32;
@@ -327,7 +327,7 @@ fn choose_way<A: Family, T: Tables<A>>(tables: &T, is_hairpin: bool) -> Result<(
         && roles & Owner::HAS_PUBLIC_IP != 0
         && let Some(public) = tables.public_ip(key.source)
     {
-        search.address = public.other;
+        public.other.write(&mut search.address);
         search.port = u32::from(key.source_port());
         search.way.flags &= !Way::ENDPOINT_INDEPENDENT;
         (search.way.ports, search.way.burst_ports) = (0, 0);
@@ -391,7 +391,7 @@ fn let_in<A: Family, T: Tables<A>>(tables: &T) -> Result<(), Reason> {
     let search = &mut scratch.search;
     let way = tables.way(&WayKey::new(search.source, scratch.key.protocol));
     let way = way.ok_or(Reason::Unsolicited)?;
-    search.way = *way;
+    copy(way, &mut search.way);
     let resets = way.flags & Way::TCP_RESET != 0;
     let bits = FlowKind::Rule.byte(Direction::ToInstance, resets) & 0xf0;
     search.kind = way.flags >> Way::KIND_SHIFT & 0x0f | u32::from(bits | FlowKind::MAPPED_BIT);
@@ -401,4 +401,11 @@ fn let_in<A: Family, T: Tables<A>>(tables: &T) -> Result<(), Reason> {
         Found::Full => Err(Reason::FlowTableFull),
         Found::Nothing | Found::Exhausted => Err(Reason::FlowEnding),
     }
+}
+
+/// VERIFIER: as for [`Family::write`]; what does not overlap is copied without a call.
+#[inline(always)]
+fn copy(from: &Way, to: &mut Way) {
+    // SAFETY: two structures, one of which is ours alone.
+    unsafe { core::ptr::copy_nonoverlapping(from, to, 1) };
 }

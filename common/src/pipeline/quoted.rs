@@ -223,8 +223,8 @@ fn lookup<A: Family, T: Tables<A>>(
     scratch: &mut Scratch<A>,
 ) -> Reporter {
     let of_flow = |new: &mut FlowKey<A>, flow: FlowRef<'_, A>| {
-        new.source = flow.source();
-        new.destination = flow.destination();
+        flow.source().write(&mut new.source);
+        flow.destination().write(&mut new.destination);
         new.ports = flow.ports();
         // Both ends of a hairpin are instances.
         let is_hairpin = flow.kind() & 0x0f == FlowKind::Hairpin as u8;
@@ -262,7 +262,7 @@ fn lookup<A: Family, T: Tables<A>>(
         && let Some(reverse) = tables.reverse(answer.source, answer.source_port())
     {
         let port = answer.source_port().wrapping_add(reverse.port_offset);
-        new.source = reverse.frontend;
+        reverse.frontend.write(&mut new.source);
         new.ports = FlowKey::<A>::ports_word(port, answer.destination_port());
         return Reporter::Hidden;
     }
@@ -281,7 +281,7 @@ fn lookup<A: Family, T: Tables<A>>(
     let Ok(member) = service::member(tables, rule, answer, hash, 0) else {
         return Reporter::Stranger;
     };
-    new.destination = member;
+    member.write(&mut new.destination);
     let port = service::backend_port(rule, answer);
     new.ports = FlowKey::<A>::ports_word(answer.source_port(), port);
     Reporter::Seen
@@ -303,13 +303,13 @@ fn of_public_ip<A: Family, T: Tables<A>>(
         let Some(public) = tables.public_ip(answer.source) else {
             return Reporter::Stranger;
         };
-        new.source = public.other;
+        public.other.write(&mut new.source);
     }
     if is_in {
         let Some(public) = tables.public_ip(answer.destination) else {
             return Reporter::Stranger;
         };
-        new.destination = public.other;
+        public.other.write(&mut new.destination);
     }
     if is_out {
         Reporter::Hidden

@@ -90,12 +90,12 @@ pub(super) fn keep<A: Family, T: Tables<A>>(
     let Some(pair) = (unsafe { tables.recent_pair(place(key)) }) else {
         return;
     };
-    pair.source = key.source;
-    pair.destination = key.destination;
+    key.source.write(&mut pair.source);
+    key.destination.write(&mut pair.destination);
     pair.device = device;
     pair.generation = generation;
-    pair.flow.source = flow.source();
-    pair.flow.destination = flow.destination();
+    flow.source().write(&mut pair.flow.source);
+    flow.destination().write(&mut pair.flow.destination);
     pair.flow.kind = flow.kind();
     let kept = FlowRef::over(&mut pair.flow);
     kept.set_fixed(0, 0);

@@ -154,7 +154,7 @@ fn settle_at_home<A: Family, T: Tables<A>>(tables: &T, search: &mut Search<A>) {
     } else {
         (way.burst_first, way.burst_ranges)
     };
-    search.range = range_of(tables, first, ranges, search.start);
+    search.range = tables.range_of(first, ranges, search.start);
     let home = tables.snat_range(search.range);
     search.home_before = home.map_or(0, |range| range.before);
     search.home_count = home.map_or(0, |range| u32::from(range.count));
@@ -225,7 +225,7 @@ fn place<A: Family>(settings: &Settings, scratch: &mut Scratch<A>, for_mapping: 
     third.source = key.source;
     third.protocol = key.protocol;
     if for_mapping {
-        third.destination = A::default();
+        A::default().write(&mut third.destination);
         third.ports = 0;
     } else {
         third.destination = search.destination;
@@ -264,7 +264,7 @@ fn start_of<A: Family, T: Tables<A>>(tables: &T, search: &Search<A>, in_burst: b
     } else {
         scale(search.spread, ports)
     };
-    let number = range_of(tables, first, ranges, ordinal);
+    let number = tables.range_of(first, ranges, ordinal);
     let Some(range) = tables.snat_range(number) else {
         return 0;
     };
@@ -278,9 +278,9 @@ fn start_of<A: Family, T: Tables<A>>(tables: &T, search: &Search<A>, in_burst: b
 
 /// Number of the range that has a port, of ranges whose ports are numbered through.
 ///
-/// `#[inline(never)]`: a loop that is verified once.
-#[inline(never)]
-fn range_of<A: Family, T: Tables<A>>(tables: &T, first: u32, ranges: u32, ordinal: u32) -> u32 {
+/// Reached by way of [`Tables::range_of`].
+#[inline(always)]
+pub fn range_of<A: Family, T: Tables<A>>(tables: &T, first: u32, ranges: u32, ordinal: u32) -> u32 {
     let (mut low, mut high, mut turn) = (0, ranges, 0);
     while turn < HALVES {
         turn += 1;
@@ -358,7 +358,7 @@ fn advance<A: Family, T: Tables<A>>(tables: &T, search: &mut Search<A>) -> bool 
     let range = match has(search.range) {
         Some(range) => range,
         None => {
-            search.range = range_of(tables, first, ranges, ordinal);
+            search.range = tables.range_of(first, ranges, ordinal);
             match has(search.range) {
                 Some(range) => range,
                 None => {
@@ -431,9 +431,9 @@ pub(super) fn name_keys<A: Family>(scratch: &mut Scratch<A>) {
     pair.key.ports = FlowKey::<A>::ports_word(search.destination_port as u16, port);
     pair.key.protocol = key.protocol;
     if search.for_mapping != 0 {
-        own.key.destination = A::default();
+        A::default().write(&mut own.key.destination);
         own.key.ports = FlowKey::<A>::ports_word(key.source_port(), 0);
-        pair.key.source = A::default();
+        A::default().write(&mut pair.key.source);
         pair.key.ports = FlowKey::<A>::ports_word(0, port);
     }
 }

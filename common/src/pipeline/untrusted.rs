@@ -182,15 +182,16 @@ pub(super) fn other_owner<A: Family, T: Tables<A>>(
 }
 
 /// What of a packet concerns its untrusted flow.
-#[derive(Clone, Copy)]
-pub(super) struct News {
+#[derive(Debug, Clone, Copy)]
+pub struct News {
     /// TCP flags; 0 for UDP.
-    flags: u32,
-    /// Sequence number, and behind the packet; host byte order.
-    sequence: u32,
-    end: u32,
+    pub flags: u32,
+    /// Sequence number, host byte order.
+    pub sequence: u32,
+    /// Sequence number behind the packet, host byte order.
+    pub end: u32,
     /// Acknowledgement number, host byte order.
-    acknowledgement: u32,
+    pub acknowledgement: u32,
 }
 
 impl News {
@@ -224,15 +225,11 @@ impl News {
 ///
 /// `pair_is_at_hand`: `scratch.pair` holds the other direction, new.
 ///
-/// `#[inline(never)]`: has its own stack, beside that of forwarding.
-#[inline(never)]
-pub(super) fn settle<A: Family, T: Tables<A>>(
-    tables: &T,
-    scratch: &mut Scratch<A>,
-    news: &News,
-    pair_is_at_hand: bool,
-) {
-    let Some(settings) = tables.settings() else {
+/// Reached by way of [`Tables::settle`].
+#[inline(always)]
+pub fn settle<A: Family, T: Tables<A>>(tables: &T, news: &News, pair_is_at_hand: bool) {
+    // SAFETY: the caller has let go of it.
+    let (Some(settings), Some(scratch)) = (tables.settings(), unsafe { tables.scratch() }) else {
         return;
     };
     let protocol = scratch.own.key.protocol;
