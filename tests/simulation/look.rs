@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use forebay_common::abi::Settings;
 use forebay_common::family::{V4, V6};
 use forebay_common::flow::{
-    Flow, FlowKey, FlowRef, FlowState, Place, Untrusted, is_over, lifetime, marks,
+    self, Flow, FlowKey, FlowRef, FlowState, Place, Untrusted, is_over, lifetime, marks,
 };
 use forebay_common::model::ModelTables;
 use forebay_common::pipeline::forget_both;
@@ -110,7 +110,8 @@ fn look_in<A: Side>(tables: &ModelTables, key: FlowKey<A>) -> Option<Entry> {
     let place = Place::of(settings.hash_key, &key);
     let set = Tables::<A>::untrusted_set(tables, place.set(settings.untrusted_mask))?;
     let mut found = Untrusted::default();
-    let is_there = set.load(place, &key, &mut found);
+    let now = tables.now() as u32;
+    let is_there = set.load(place, &key, &mut found, now) == flow::Entry::There;
     is_there.then(|| Entry::of(Where::Untrusted, &key, &found.flow))
 }
 

@@ -5,6 +5,7 @@
 //! flow (another CPU was faster), a flow that is over, or one that has ended and may begin anew.
 
 use super::life::is_over_for;
+use super::open::lock_of;
 use crate::abi::Settings;
 use crate::family::Family;
 use crate::flow::{self, Flow, FlowKey, FlowRef, Untrusted, marks};
@@ -113,7 +114,9 @@ impl Claim<'_> {
         *other = found.reply_key(protocol);
         match self.standing(found, tables.flow(other), protocol) {
             Standing::Over => {
-                tables.remove(other);
+                if !self.remove_partner(tables, other, &reply.key) {
+                    return Holder::Ending;
+                }
                 tables.remove(&reply.key);
                 Holder::Gone
             }
@@ -149,8 +152,8 @@ impl Claim<'_> {
         *other = found.reply_key(protocol);
         match self.standing(found, tables.flow(other), protocol) {
             Standing::Over => {
-                if *other != reply.key {
-                    tables.remove(other);
+                if *other != reply.key && !self.remove_partner(tables, other, &forward.key) {
+                    return Holder::Ending;
                 }
                 tables.remove(&forward.key);
                 Holder::Gone
@@ -168,6 +171,29 @@ impl Claim<'_> {
                 Holder::Ending
             }
         }
+    }
+
+    /// Removes the other direction of a flow that is over, unless another CPU has taken its key for a new one by now;
+    /// false if one may be about to.
+    ///
+    /// `#[inline(never)]`: two callers.
+    #[inline(never)]
+    fn remove_partner<A: Family, T: Tables<A>>(
+        &self,
+        tables: &T,
+        partner: &FlowKey<A>,
+        of: &FlowKey<A>,
+    ) -> bool {
+        let number = lock_of(self.settings, partner);
+        if !tables.lock(number) {
+            return false;
+        }
+        let found = tables.flow(partner);
+        if found.is_some_and(|found| found.reply_key(of.protocol) == *of) {
+            tables.remove(partner);
+        }
+        tables.unlock(number);
+        true
     }
 
     /// Whether a flow is over, but too recently for its entries to be taken.

@@ -6,7 +6,7 @@
 use super::claim::{Claim, Claimed};
 use super::untrusted::{self, Owner, begin};
 use super::{service, sources};
-use crate::abi::{LOCKS, Rule};
+use crate::abi::{LOCKS, Rule, Settings};
 use crate::family::Family;
 use crate::flow::{Direction, FlowKey, FlowKind, FlowRef, Place, Seen, Untrusted};
 use crate::reason::Reason;
@@ -133,14 +133,23 @@ fn place<A: Family, T: Tables<A>>(
     rule: &Rule,
     flags: u8,
 ) -> Placed {
-    let now = tables.now();
-    let is_known = |key| tables.flow(key).is_some() || tables.former(key).is_some();
-    let is_trusted = is_known(&scratch.key) || is_known(&scratch.other);
-    if !is_trusted {
-        return reserve(tables, scratch, rule, flags);
+    let Some(settings) = tables.settings() else {
+        return Placed::Busy;
+    };
+    let number = lock_of(settings, &scratch.other);
+    if !tables.lock(number) {
+        return Placed::Busy;
     }
-    fill_both(scratch, rule, flags, now);
-    Placed::Half
+    let placed = reserve(tables, scratch, settings, rule, flags);
+    tables.unlock(number);
+    placed
+}
+
+/// Number of the lock of a reply key. Who holds it asks whether a flow has the key, trusted or not, and takes it for a
+/// new one if none has.
+#[inline(always)]
+pub(super) fn lock_of<A: Family>(settings: &Settings, reply: &FlowKey<A>) -> u32 {
+    Place::of(settings.hash_key, reply).set(LOCKS - 1)
 }
 
 /// Fills in both directions of a new flow.
@@ -190,34 +199,29 @@ pub(super) fn claim<A: Family, T: Tables<A>>(
     Ok(Home::Trusted)
 }
 
-/// Takes the reply key `scratch.other`, which other rules' flows may want too, among untrusted flows: one CPU
-/// at a time looks who has it and writes it.
+/// Takes the reply key `scratch.other`, which other rules' flows may want too, among untrusted flows, unless a flow has
+/// it. The flow table is asked last: a flow that becomes trusted is there before it is gone from here.
 #[inline(always)]
 fn reserve<A: Family, T: Tables<A>>(
     tables: &T,
     scratch: &mut Scratch<A>,
+    settings: &Settings,
     rule: &Rule,
     flags: u8,
 ) -> Placed {
-    let Some(settings) = tables.settings() else {
-        return Placed::Busy;
-    };
-    let number = Place::of(settings.hash_key, &scratch.other).set(LOCKS - 1);
-    if !tables.lock(number) {
-        return Placed::Busy;
-    }
     let now = tables.now();
-    let placed = match untrusted::other_owner(tables, scratch, settings, now) {
-        Owner::Other => Placed::Taken,
-        Owner::Unclear => Placed::Busy,
-        Owner::Free => {
-            fill_both(scratch, rule, flags, now);
-            untrusted::keep(tables, &mut scratch.pair);
-            Placed::New
-        }
-    };
-    tables.unlock(number);
-    placed
+    match untrusted::other_owner(tables, scratch, settings, now) {
+        Owner::Other => return Placed::Taken,
+        Owner::Unclear => return Placed::Busy,
+        Owner::Free => {}
+    }
+    fill_both(scratch, rule, flags, now);
+    let is_known = |key| tables.flow(key).is_some() || tables.former(key).is_some();
+    if is_known(&scratch.key) || is_known(&scratch.other) {
+        return Placed::Half;
+    }
+    untrusted::keep(tables, &mut scratch.pair);
+    Placed::New
 }
 
 /// Makes the entries of a new flow by a rule from its keys: what one direction's packets become is what the

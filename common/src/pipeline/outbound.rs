@@ -367,10 +367,7 @@ fn take<A: Family, T: Tables<A>>(tables: &T) -> Found {
     };
     let now = tables.now();
     snat::name_keys(scratch);
-    if snat::is_taken_untrusted(tables, scratch, settings, now) {
-        return Found::Nothing;
-    }
-    snat::take(tables, scratch, settings, now)
+    snat::take_alone(tables, scratch, settings, now)
 }
 
 /// Opens a flow for a packet (`scratch.key`) from outside to a port that an instance goes out by.

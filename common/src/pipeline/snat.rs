@@ -9,6 +9,7 @@
 
 use super::claim::{Claim, Claimed};
 use super::life::is_quiet;
+use super::open::lock_of;
 use super::untrusted::{self, Owner, begin};
 use crate::abi::{POSITIONS, Position, Settings, Way};
 use crate::family::Family;
@@ -391,27 +392,53 @@ fn attempt<A: Family, T: Tables<A>>(tables: &T, scratch: &mut Scratch<A>) -> Fou
     {
         return Found::Nothing;
     }
-    if is_taken_untrusted(tables, scratch, settings, now) {
-        return Found::Nothing;
-    }
-    take(tables, scratch, settings, now)
+    take_alone(tables, scratch, settings, now)
 }
 
-/// Whether an outsider's flow that waits to be trusted has the reply key of the flow, or may have: its rule takes in
-/// ports that instances go out by.
+/// Takes the keys of the flow, or of its mapping, which are in the scratch space, unless an outsider's flow that waits to
+/// be trusted has one of them, or may have: its rule takes in ports that instances go out by, or it has just come to the
+/// port that the instance now goes out from.
+#[inline(always)]
+pub(super) fn take_alone<A: Family, T: Tables<A>>(
+    tables: &T,
+    scratch: &mut Scratch<A>,
+    settings: &Settings,
+    now: u64,
+) -> Found {
+    let reply = lock_of(settings, &scratch.pair.key);
+    let own = lock_of(settings, &scratch.own.key);
+    if !tables.lock(reply) {
+        return Found::Nothing;
+    }
+    let mut found = Found::Nothing;
+    if own == reply || tables.lock(own) {
+        if !is_taken_untrusted(tables, scratch, settings, now) {
+            found = take(tables, scratch, settings, now);
+        }
+        if own != reply {
+            tables.unlock(own);
+        }
+    }
+    tables.unlock(reply);
+    found
+}
+
+/// Whether an untrusted flow has one of the keys, or may have.
 ///
 /// `#[inline(never)]`: two callers.
 #[inline(never)]
-pub(super) fn is_taken_untrusted<A: Family, T: Tables<A>>(
+fn is_taken_untrusted<A: Family, T: Tables<A>>(
     tables: &T,
     scratch: &mut Scratch<A>,
     settings: &Settings,
     now: u64,
 ) -> bool {
     scratch.other = scratch.pair.key;
-    let owner = untrusted::other_owner(tables, scratch, settings, now);
+    let is_taken = untrusted::other_owner(tables, scratch, settings, now) != Owner::Free
+        || (scratch.search.for_mapping == 0
+            && untrusted::may_be_alive(tables, scratch, settings, now));
     name_keys(scratch);
-    owner != Owner::Free
+    is_taken
 }
 
 /// The keys of the flow, or of its mapping, with the port at hand.

@@ -7,6 +7,7 @@
 use super::claim::{Claim, Claimed};
 use super::forward::{add_events, reset_is_believable};
 use super::life::is_quiet;
+use super::open::lock_of;
 use crate::abi::Settings;
 use crate::family::Family;
 use crate::flow::{
@@ -114,6 +115,32 @@ fn is_live<A: Family, T: Tables<A>>(
     find(tables, &scratch.other, &mut scratch.pair)
         && FlowRef::over(&mut scratch.pair.flow).reply_key(scratch.other.protocol) == scratch.key
         && !is_over_alone(&mut scratch.pair, settings, now)
+}
+
+/// Whether the packet's flow (`scratch.key`) is among the untrusted and open, or may be. One that is over or has ended is
+/// forgotten, so that another one can have its keys.
+#[inline(always)]
+pub(super) fn may_be_alive<A: Family, T: Tables<A>>(
+    tables: &T,
+    scratch: &mut Scratch<A>,
+    settings: &Settings,
+    now: u64,
+) -> bool {
+    match read(tables, &scratch.key, &mut scratch.own) {
+        Entry::Absent => false,
+        Entry::Busy => true,
+        Entry::There => {
+            let flow = FlowRef::over(&mut scratch.own.flow);
+            let has_ended = flow.state(scratch.key.protocol).has_ended();
+            scratch.other = flow.reply_key(scratch.key.protocol);
+            let is_alive = !has_ended && !is_over_alone(&mut scratch.own, settings, now);
+            if !is_alive {
+                forget(tables, &scratch.key);
+                forget(tables, &scratch.other);
+            }
+            is_alive
+        }
+    }
 }
 
 /// Whether this direction alone gives no proof of life.
@@ -249,8 +276,11 @@ pub fn settle<A: Family, T: Tables<A>>(tables: &T, news: &News, pair_is_at_hand:
     }
     if !pair_is_at_hand {
         scratch.other = own.reply_key(protocol);
-        if !find(tables, &scratch.other, &mut scratch.pair) {
-            rebuild(scratch);
+        match read(tables, &scratch.other, &mut scratch.pair) {
+            Entry::There => {}
+            Entry::Absent if regain(tables, scratch, settings) => {}
+            // Some flow has the reply key, or is about to; the next packet finds out.
+            Entry::Absent | Entry::Busy => return,
         }
         let owner = FlowRef::over(&mut scratch.pair.flow).reply_key(protocol);
         if owner != scratch.own.key {
@@ -354,7 +384,31 @@ fn note_sent<A: Family>(client: &mut Untrusted<A>, news: &News) {
     }
 }
 
-/// Makes the other direction from the one at hand: another flow has taken its slot.
+/// Takes the reply key `scratch.other` again, whose slot went to somebody else meanwhile. If a trusted flow has it by
+/// now, this one, perhaps the same, is forgotten; false then, and when other CPUs are at it.
+#[inline(always)]
+fn regain<A: Family, T: Tables<A>>(
+    tables: &T,
+    scratch: &mut Scratch<A>,
+    settings: &Settings,
+) -> bool {
+    let number = lock_of(settings, &scratch.other);
+    if !tables.lock(number) {
+        return false;
+    }
+    let is_taken = tables.flow(&scratch.other).is_some() || tables.former(&scratch.other).is_some();
+    let is_free = !is_taken && read(tables, &scratch.other, &mut scratch.pair) == Entry::Absent;
+    if is_taken {
+        forget(tables, &scratch.own.key);
+    } else if is_free {
+        rebuild(scratch);
+        keep(tables, &mut scratch.pair);
+    }
+    tables.unlock(number);
+    is_free
+}
+
+/// Makes the other direction from the one at hand.
 #[inline(always)]
 fn rebuild<A: Family>(scratch: &mut Scratch<A>) {
     scratch.pair.key = scratch.other;

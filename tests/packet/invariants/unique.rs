@@ -1,6 +1,6 @@
 //! No two live flows share a reply key.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use forebay_common::flow::{Direction, Flow, FlowKey, FlowKind};
 use forebay_common::model::UNTRUSTED_SETS;
@@ -14,7 +14,7 @@ pub(crate) fn assert_paired<A: Side>(
     flows: &BTreeMap<FlowKey<A>, Flow<A>>,
     untrusted: &BTreeMap<FlowKey<A>, [u32; 2]>,
 ) {
-    let mut reply_keys = BTreeSet::new();
+    let mut answered = BTreeMap::new();
     for (key, flow) in flows {
         let reply = flow.reply_key(key.protocol);
         let other = flows.get(&reply);
@@ -24,10 +24,10 @@ pub(crate) fn assert_paired<A: Side>(
         if untrusted.contains_key(key) && !is_first && !leads_back {
             continue;
         }
-        assert!(
-            reply_keys.insert(reply),
-            "two flows are answered by {reply:?}"
-        );
+        if let Some(before) = answered.insert(reply, key) {
+            let shown = [before, key].map(|key| (key, untrusted.contains_key(key), &flows[key]));
+            panic!("two flows are answered by {reply:?}: (key, untrusted, flow) {shown:#?}");
+        }
         if other.is_none() && untrusted.contains_key(key) {
             continue;
         }
