@@ -1,7 +1,7 @@
 //! Tables in memory: what `explain` and the tests run the packet path over.
 
 use std::cell::{Cell, RefCell, UnsafeCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ptr::NonNull;
 
 use crate::abi::{
@@ -170,6 +170,8 @@ pub struct ModelTables {
     pub spreads: HashMap<u32, Vec<u32>>,
     /// Interfaces by slot.
     pub interfaces: HashMap<u32, Interface>,
+    /// Locks that are held.
+    pub locks: RefCell<BTreeSet<u32>>,
     /// What the one CPU remembers.
     pub per_cpu: RefCell<PerCpu>,
     /// Packets by reason.
@@ -268,11 +270,13 @@ impl Shared for ModelTables {
         self.sources.borrow_mut().insert(place, word);
     }
 
-    fn lock(&self, _: u32) -> bool {
-        true
+    fn lock(&self, number: u32) -> bool {
+        self.locks.borrow_mut().insert(number)
     }
 
-    fn unlock(&self, _: u32) {}
+    fn unlock(&self, number: u32) {
+        self.locks.borrow_mut().remove(&number);
+    }
 
     fn random(&self) -> u32 {
         self.now as u32

@@ -114,7 +114,9 @@ impl Claim<'_> {
         *other = found.reply_key(protocol);
         match self.standing(found, tables.flow(other), protocol) {
             Standing::Over => {
-                if !self.remove_partner(tables, other, &reply.key) {
+                if *other == forward.key {
+                    tables.remove(other);
+                } else if !self.remove_partner(tables, other, &reply.key) {
                     return Holder::Ending;
                 }
                 tables.remove(&reply.key);

@@ -187,7 +187,13 @@ pub(super) fn claim<A: Family, T: Tables<A>>(
     let Scratch {
         other, own, pair, ..
     } = scratch;
-    match (Claim { settings, now }).take(tables, own, pair, other) {
+    let number = lock_of(settings, &pair.key);
+    if !tables.lock(number) {
+        return Err(Reason::FlowEnding);
+    }
+    let claimed = (Claim { settings, now }).take(tables, own, pair, other);
+    tables.unlock(number);
+    match claimed {
         Claimed::New | Claimed::Reopened => tables.count_new_flow(own.flow.rule),
         Claimed::Known => {}
         Claimed::ReplyTaken => return next_member(tables),

@@ -303,7 +303,13 @@ pub fn settle<A: Family, T: Tables<A>>(tables: &T, news: &News, pair_is_at_hand:
             Direction::ToInstance => (own, pair),
             Direction::FromInstance => (pair, own),
         };
-        let claimed = claim.take(tables, forward, reply, other);
+        // Whoever finds one of the two entries without the other would take the flow for one that is over.
+        let number = lock_of(settings, &reply.key);
+        let mut claimed = Claimed::Ending;
+        if tables.lock(number) {
+            claimed = claim.take(tables, forward, reply, other);
+            tables.unlock(number);
+        }
         if matches!(claimed, Claimed::New | Claimed::Known | Claimed::Reopened) {
             forget(tables, &scratch.own.key);
             forget(tables, &scratch.pair.key);

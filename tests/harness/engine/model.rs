@@ -302,11 +302,13 @@ impl Shared for Planned {
         self.0.set_source(place, word);
     }
 
-    fn lock(&self, _: u32) -> bool {
-        true
+    fn lock(&self, number: u32) -> bool {
+        self.0.lock(number)
     }
 
-    fn unlock(&self, _: u32) {}
+    fn unlock(&self, number: u32) {
+        self.0.unlock(number);
+    }
 
     fn random(&self) -> u32 {
         self.0.random()

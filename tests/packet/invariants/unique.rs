@@ -31,7 +31,7 @@ pub(crate) fn assert_paired<A: Side>(
         if other.is_none() && untrusted.contains_key(key) {
             continue;
         }
-        let other = other.unwrap_or_else(|| panic!("{key:?} has no other direction"));
+        let other = other.unwrap_or_else(|| panic!("{key:?} has no other direction: {flow:?}"));
         assert_eq!(
             other.reply_key(key.protocol),
             *key,
