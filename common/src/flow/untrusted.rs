@@ -112,6 +112,38 @@ impl Place {
     }
 }
 
+/// Sum over the words of an entry, which tells whether they belong together: two halves, so that one multiplication
+/// need not wait for the other.
+#[derive(Clone, Copy)]
+struct Sum {
+    even: u64,
+    odd: u64,
+}
+
+impl Sum {
+    const NONE: Self = Self { even: 1, odd: 2 };
+
+    #[inline(always)]
+    fn with(self, word: usize, value: u64) -> Self {
+        if word & 1 == 0 {
+            Self {
+                even: (self.even ^ value).wrapping_mul(ODD),
+                ..self
+            }
+        } else {
+            Self {
+                odd: (self.odd ^ value).wrapping_mul(ODD),
+                ..self
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn tag(self) -> u64 {
+        self.even.wrapping_add(self.odd.rotate_left(32))
+    }
+}
+
 /// A slot's number, by way of a word of memory.
 ///
 /// VERIFIER: it knows the number that a search ended with, and would follow all that comes after once for each.
@@ -184,23 +216,18 @@ impl<A: Family> SetRef<'_, A> {
     /// The slot of a key, or else the one to be overwritten.
     #[inline(always)]
     fn locate(self, place: Place, now: u32) -> u32 {
+        if let Some(slot) = self.find(place) {
+            return slot;
+        }
         let set = self.set.as_ptr();
         let (mut slot, mut oldest) = (0, 0);
         while slot < WAYS {
             // SAFETY: `new` promises a valid set; the slot is one of it.
-            let (signature, stamp) = unsafe {
-                (
-                    (&raw const (*set).signatures[slot]).read_volatile(),
-                    (&raw const (*set).stamps[slot]).read_volatile(),
-                )
-            };
-            if signature == place.signature() {
-                return slot as u32;
-            }
+            let signature = unsafe { (&raw const (*set).signatures[slot]).read_volatile() };
             let age = if signature == 0 {
                 u32::MAX
             } else {
-                now.wrapping_sub(stamp)
+                now.wrapping_sub(self.stamp(slot as u32))
             };
             let candidate = u64::from(age) << 3 | slot as u64;
             if candidate > oldest {
@@ -232,7 +259,7 @@ impl<A: Family> SetRef<'_, A> {
         };
         let slot = anyone(slot, &mut into.tag);
         let (from, to) = (self.words(slot), (&raw mut *into).cast::<u64>());
-        let (mut word, mut sum, mut factor) = (1, ODD, ODD);
+        let (mut word, mut sum) = (1, Sum::NONE);
         // SAFETY: both are entries of so many aligned words, without padding.
         let tag = unsafe { from.read_volatile() };
         while word < Self::WORDS {
@@ -242,11 +269,10 @@ impl<A: Family> SetRef<'_, A> {
                 to.add(word).write_volatile(value);
                 value
             };
-            sum = value.wrapping_mul(factor).wrapping_add(sum);
-            factor = factor.wrapping_mul(ODD);
+            sum = sum.with(word, value);
             word += 1;
         }
-        if tag != sum {
+        if tag != sum.tag() {
             return if now.wrapping_sub(self.stamp(slot)) <= WRITING {
                 Entry::Busy
             } else {
@@ -289,7 +315,7 @@ impl<A: Family> SetRef<'_, A> {
                 .write_volatile(now);
         }
         let (from, to) = ((&raw const *entry).cast::<u64>(), self.words(slot));
-        let (mut word, mut sum, mut factor) = (1, ODD, ODD);
+        let (mut word, mut sum) = (1, Sum::NONE);
         while word < Self::WORDS {
             // SAFETY: both are entries of so many aligned words, without padding.
             let value = unsafe {
@@ -297,13 +323,12 @@ impl<A: Family> SetRef<'_, A> {
                 to.add(word).write_volatile(value);
                 value
             };
-            sum = value.wrapping_mul(factor).wrapping_add(sum);
-            factor = factor.wrapping_mul(ODD);
+            sum = sum.with(word, value);
             word += 1;
         }
         // SAFETY: the words are of the slot; index and slot are within the set by the mask.
         unsafe {
-            to.write_volatile(sum);
+            to.write_volatile(sum.tag());
             let signatures = (&raw mut (*set).signatures).cast::<u32>();
             signatures.add(index).write_volatile(place.signature());
         }
@@ -339,14 +364,13 @@ impl<A: Family> Untrusted<A> {
     #[cfg(feature = "user")]
     fn sum(&self) -> u64 {
         let words = (&raw const *self).cast::<u64>();
-        let (mut sum, mut factor) = (ODD, ODD);
+        let mut sum = Sum::NONE;
         for word in 1..SetRef::<A>::WORDS {
             // SAFETY: an entry is so many aligned words, without padding.
             let value = unsafe { words.add(word).read() };
-            sum = value.wrapping_mul(factor).wrapping_add(sum);
-            factor = factor.wrapping_mul(ODD);
+            sum = sum.with(word, value);
         }
-        sum
+        sum.tag()
     }
 }
 

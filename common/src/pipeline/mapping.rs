@@ -205,9 +205,11 @@ pub(super) fn note_contact<A: Family, T: Tables<A>>(tables: &T) {
     scratch.own.key.destination = scratch.key.destination;
     scratch.own.key.source = scratch.key.source;
     scratch.own.key.ports = FlowKey::<A>::ports_word(scratch.key.source_port(), 0);
+    scratch.own.key.protocol = scratch.key.protocol;
     scratch.pair.key.source = scratch.key.destination;
     scratch.pair.key.destination = scratch.search.address;
     scratch.pair.key.ports = FlowKey::<A>::ports_word(0, scratch.search.port as u16);
+    scratch.pair.key.protocol = scratch.key.protocol;
     // An older record stays as it is; flows tell it that they live.
     let _ = snat::take(tables, scratch, settings, now);
     scratch.search.for_mapping = 0;
