@@ -24,7 +24,7 @@ use qemu::Emulator;
 /// The kernel series that Debian 12 offers; the first is the oldest supported.
 const SERIES: &[&str] = &["6.1", "6.12"];
 /// Software emulation is slow, and a hanging guest must end.
-const TIMEOUT: Duration = Duration::from_secs(1500);
+const TIMEOUT: Duration = Duration::from_secs(1800);
 /// Leaves out the tests of several queues.
 const OF_QUEUES: [&str; 2] = ["--skip", "queues::"];
 /// How much of the kernel's messages is shown when something failed.
