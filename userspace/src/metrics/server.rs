@@ -314,7 +314,8 @@ mod tests {
         let accept = "GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text;version=1.0.0";
         let open = ask(&server, accept).await;
         assert!(open.contains("content-type: application/openmetrics-text"));
-        assert!(open.ends_with("# EOF\n"), "{open}");
+        // The last chunk, of no length, follows.
+        assert!(open.ends_with("# EOF\n\r\n0\r\n\r\n"), "{open}");
         let failed = ask(&server, "GET /metrics HTTP/1.1").await;
         assert!(
             failed.starts_with("HTTP/1.1 500 ") && failed.contains("no table"),
